@@ -1,0 +1,112 @@
+"""One style and one way to save for every figure; this folder's modules draw them.
+
+A figure function takes data and returns a matplotlib Figure: it reads nothing and computes nothing. The
+notebook that `FIGURES` names calls it and then `save_figure`, which writes the picture (PNG, PDF) and the plotted
+numbers (JSON) into `figures/`, the same bytes for the same figure. A run that must not touch the committed
+figures sets the environment variable RSAIL_FIGURES to another folder, or passes `folder`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from rsail.checks import one_of
+from rsail.study.files import write_atomically
+from rsail.study.paths import FIGURES_DIR
+
+# Every committed figure and the notebook that draws it. A figure that is not here cannot be saved, and
+# notebook 00 checks that each one here was drawn again.
+FIGURES: dict[str, str] = {
+    # 01_decomposition (rsail.study.figures.theory)
+    # 02_numerical_check (rsail.study.figures.theory)
+    # 07_preference_language (rsail.study.figures.language)
+    # 08_training (rsail.study.figures.training)
+}
+
+SUFFIXES = (".json", ".pdf", ".png")
+COLUMN, PAGE = 3.4, 7.0  # widths in inches: one text column, two text columns
+SIGNIFICANT_DIGITS = 9
+
+_NO_DATES = {
+    "png": {"Software": None},
+    "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+}
+_SAME_BYTES = {"pdf.compression": 0, "pdf.fonttype": 3, "savefig.bbox": "standard"}
+
+
+def use_style() -> None:
+    """Switch matplotlib to the style of the compendium (rsail.mplstyle)."""
+    plt.style.use(Path(__file__).with_name("rsail.mplstyle"))
+
+
+def save_figure(fig: Figure, name: str, data: dict, *, folder: str | Path | None = None) -> None:
+    """Write `name`.png, `name`.pdf and `name`.json (the plotted numbers), each atomically.
+
+    Parameters
+    ----------
+    name : str
+        A key of `FIGURES`.
+    data : dict
+        What is plotted: numbers, strings, arrays, nested as needed. Floats keep 9 significant digits.
+    folder : path, optional
+        Where to write; by default the folder in the environment variable RSAIL_FIGURES, or else `figures/`.
+
+    Raises
+    ------
+    ValueError
+        If `name` is not declared in `FIGURES`, or `data` holds a NaN, an infinity or an object.
+    """
+    one_of("name", name, FIGURES)
+    numbers = format_numbers(data)
+    folder = Path(folder or os.environ.get("RSAIL_FIGURES") or FIGURES_DIR)
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = {suffix: render(fig, suffix) for suffix in ("png", "pdf")}
+    for suffix, picture in pictures.items():
+        write_atomically(folder / f"{name}.{suffix}", picture)
+    write_atomically(folder / f"{name}.json", numbers)
+
+
+def render(fig: Figure, suffix: str) -> bytes:
+    """`fig` as "png" (200 dots per inch) or "pdf", without dates and software versions."""
+    buffer = io.BytesIO()
+    extra = {"pil_kwargs": {"optimize": True}} if suffix == "png" else {}
+    with plt.rc_context(_SAME_BYTES):
+        fig.savefig(buffer, format=suffix, dpi=200, metadata=_NO_DATES[suffix], **extra)
+    return buffer.getvalue()
+
+
+def format_numbers(data: dict) -> str:
+    """`data` as JSON: keys sorted, one line per top-level key, floats to 9 significant digits.
+
+    Raises
+    ------
+    ValueError
+        If a value is NaN, infinite, or not a number, string, sequence, array or dict; the message says where.
+    """
+    plain = _plain(data, "data")
+    lines = [f"{json.dumps(key)}: {json.dumps(plain[key], sort_keys=True)}" for key in sorted(plain)]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _plain(value, where: str):
+    if isinstance(value, dict):
+        return {str(key): _plain(item, f"{where}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if isinstance(value, float):
+        if not np.isfinite(value):
+            raise ValueError(f"{where} must be finite to be plotted and stored, got {value}")
+        # Adding zero turns -0.0 into 0.0: its sign is noise that would change the file.
+        return float(f"{value:.{SIGNIFICANT_DIGITS}g}") + 0.0
+    raise ValueError(f"{where} must be a number, string, array, list or dict, got {type(value).__name__}")

@@ -1,0 +1,59 @@
+"""How much to compute: the same code in three sizes, chosen by the one parameter of every notebook.
+
+Claims and figures come from committed results and exact computation, in every profile; a profile sets only what
+a notebook computes live. Comments give the meaning and the unit of a field; nothing else in the compendium
+holds such numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from rsail.checks import one_of
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Sizes of the live computations of one profile."""
+
+    name: str
+    device: str  # "cpu", or "auto": a GPU where there is one
+    training_steps: int  # online steps that notebook 08 trains live
+    seeds: int  # seeds of a live comparison
+    train_prompts: int  # prompts per online step
+    responses_per_prompt: int  # K, at least 2
+    eval_prompts: int  # held-out prompts per evaluation
+    random_problems: int  # finite problems that notebook 02 checks
+    monte_carlo_draws: int  # sampled pairs of the estimator checks
+
+
+QUICK = Profile(
+    name="quick",
+    device="cpu",
+    training_steps=10,
+    seeds=2,
+    train_prompts=16,
+    responses_per_prompt=4,
+    eval_prompts=64,
+    random_problems=200,
+    monte_carlo_draws=20_000,
+)
+FULL = replace(
+    QUICK,
+    name="full",
+    device="auto",
+    training_steps=300,
+    seeds=5,
+    train_prompts=64,
+    eval_prompts=512,
+    random_problems=1_000,
+    monte_carlo_draws=200_000,
+)
+GPU = replace(FULL, name="gpu", training_steps=1_000, train_prompts=256, eval_prompts=2_048)
+PROFILES = {profile.name: profile for profile in (QUICK, FULL, GPU)}
+
+
+def get_profile(name: str) -> Profile:
+    """The profile called `name`; ValueError naming the options if there is none."""
+    one_of("profile", name, PROFILES)
+    return PROFILES[name]

@@ -16,7 +16,7 @@ def find_root(package: Path) -> Path:
     if missing:
         raise RuntimeError(
             f"rsail.study needs a checkout of the compendium, but there is no {' and no '.join(missing)} "
-            f"beside the package at {package}; clone the repository and install it with 'pip install --editable .'"
+            f"beside the package at {package}; clone the repository and use 'pip install --editable .'"
         )
     return root
 

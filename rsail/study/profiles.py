@@ -1,8 +1,8 @@
 """How much to compute: the same code in three sizes, chosen by the one parameter of every notebook.
 
-Claims and figures come from committed results and exact computation, in every profile; a profile sets only what
-a notebook computes live. Comments give the meaning and the unit of a field; nothing else in the compendium
-holds such numbers.
+Claims and figures come from committed results and exact computation, in every profile; a profile sets only
+what a notebook computes live. Comments give the meaning and the unit of a field; nothing else in the
+compendium holds such numbers.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """One style and one way to save for every figure; this folder's modules draw them.
 
 A figure function takes data and returns a matplotlib Figure: it reads nothing and computes nothing. The
-notebook that `FIGURES` names calls it and then `save_figure`, which writes the picture (PNG, PDF) and the plotted
-numbers (JSON) into `figures/`, the same bytes for the same figure. A run that must not touch the committed
-figures sets the environment variable RSAIL_FIGURES to another folder, or passes `folder`.
+notebook that `FIGURES` names calls it and then `save_figure`, which writes the picture (PNG, PDF) and the
+plotted numbers (JSON) into `figures/`, the same bytes for the same figure. A run that must not touch the
+committed figures sets the environment variable RSAIL_FIGURES to another folder, or passes `folder`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,74 @@
+"""One question, one answer: from true rewards to the preferences that an oracle of a given kind reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from rsail.checks import one_of, require
+from rsail.oracles.perturbations import bias, flatten, flip, sup_deviation, truth, worst_case
+
+KINDS = ("truth", "flip", "bias", "worst_case", "flatten")
+
+
+@dataclass(frozen=True)
+class OracleConfig:
+    """Which oracle is asked, and how wrong it is."""
+
+    kind: str = "truth"  # truth | flip | bias | worst_case | flatten
+    strength: float = 0.0  # flip: rate; bias: shift of the probability; worst_case: radius; flatten: weight
+    attribute: str = "filler"  # what a biased oracle favors; other kinds do not read it
+
+    def __post_init__(self) -> None:
+        one_of("kind", self.kind, KINDS)
+        require(
+            isinstance(self.strength, int | float) and 0 <= self.strength <= 1,
+            "strength", self.strength, "a number in [0, 1]",
+        )  # fmt: skip
+        require(
+            self.kind != "truth" or self.strength == 0, "strength", self.strength, "0 for an oracle of kind truth"
+        )  # fmt: skip
+        require(bool(self.attribute), "attribute", self.attribute, "the name of an attribute")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the oracle says, what is true, and how far apart the two are on the pairs that were asked about."""
+
+    preferences: np.ndarray  # (X, K, K), P[x, i, j] = P(i > j | x)
+    truth: np.ndarray  # (X, K, K), P*
+    deviation: float  # sup |P - P*| over pairs i != j
+
+
+def ask(
+    config: OracleConfig,
+    rewards,
+    *,
+    attributes: Mapping[str, np.ndarray] | None = None,
+    pair_scores=None,
+) -> Answer:
+    """Preferences of the oracle `config` over K responses to each of X prompts, with their measured deviation.
+
+    `rewards` (X, K) are the true ones; `attributes` maps names to (X, K) (needed by ``bias``); `pair_scores`
+    (X, K, K) is the current policy's h (needed by ``worst_case``). Raises ValueError for what is missing or does
+    not fit.
+    """
+    true = truth(rewards)
+    if config.kind == "flip":
+        observed = flip(true, config.strength)
+    elif config.kind == "bias":
+        require(
+            attributes is not None, "attributes", None, "a dict of (X, K) arrays for an oracle of kind bias"
+        )
+        one_of("attribute", config.attribute, attributes)
+        observed = bias(true, attributes[config.attribute], config.strength)
+    elif config.kind == "worst_case":
+        require(pair_scores is not None, "pair_scores", None, "(X, K, K) for an oracle of kind worst_case")
+        observed = worst_case(true, pair_scores, config.strength)
+    elif config.kind == "flatten":
+        observed = flatten(true, config.strength)
+    else:
+        observed = true
+    return Answer(observed, true, sup_deviation(observed, true))

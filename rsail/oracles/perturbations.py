@@ -1,0 +1,107 @@
+"""Preference oracles: matrices of probabilities P[x, i, j] = P(y_i > y_j | x), and ways in which they are wrong.
+
+Every function maps antisymmetric preferences (X, K, K) to antisymmetric preferences in [0, 1]: what is added to
+P[i, j] is taken from P[j, i], and clipping to [0, 1] treats both alike. Each one moves a probability by at most
+its stated bound, so its result lies in the pointwise uncertainty set of the paper's eq. 2 and 3 around its input.
+Labels are drawn elsewhere (`draw_labels`), by a generator of their own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rsail.checks import finite, require
+from rsail.checks import preferences as check_preferences
+
+
+def _fraction(name: str, value: float) -> float:
+    require(bool(np.isfinite(value)) and 0 <= value <= 1, name, value, "a number in [0, 1]")
+    return float(value)
+
+
+def truth(rewards) -> np.ndarray:
+    """Bradley-Terry preferences sigmoid(r_i - r_j) of true rewards (X, K): the paper's eq. 4; (X, K, K)."""
+    rewards = finite("rewards", rewards)
+    require(rewards.ndim == 2, "rewards.shape", rewards.shape, "(X, K): prompts, responses")
+    # sigmoid(d) = (1 + tanh(d/2)) / 2, in the form whose rounding is odd in d: P + P^T = 1.
+    return 0.5 + 0.5 * np.tanh((rewards[:, :, None] - rewards[:, None, :]) / 2)
+
+
+def flip(preferences, rate: float) -> np.ndarray:
+    """A fraction `rate` of the answers is reversed at random: (1 - rate) P + rate (1 - P).
+
+    Models careless annotators. Deviation rate * |2P - 1|, at most `rate`. A rate above 1/2 turns preferences round.
+    """
+    preferences = check_preferences("preferences", preferences)
+    return preferences + _fraction("rate", rate) * (1 - 2 * preferences)
+
+
+def bias(preferences, attribute, strength: float) -> np.ndarray:
+    """The response with more of a spurious attribute (X, K) is favored: P + strength * sign(a_i - a_j), clipped.
+
+    Models a judge who likes long, padded or flattering answers whatever they say. Deviation at most `strength`;
+    exactly that where P and the attribute leave room (strength below delta of Assumption 1, a_i != a_j).
+    """
+    preferences = check_preferences("preferences", preferences)
+    attribute = finite("attribute", attribute)
+    require(
+        attribute.shape == preferences.shape[:-1], "attribute.shape", attribute.shape,
+        f"{preferences.shape[:-1]}, one number per response",
+    )  # fmt: skip
+    sign = np.sign(attribute[..., :, None] - attribute[..., None, :])
+    return np.clip(preferences + _fraction("strength", strength) * sign, 0, 1)
+
+
+def worst_case(preferences, pair_scores, radius: float) -> np.ndarray:
+    """The adversary of eq. 10 for the current policy: P - radius * sign(h), clipped to [0, 1], with sign(0) = 0.
+
+    `pair_scores` h (X, K, K) is the antisymmetric difference of log-ratios. The adversary disputes what the policy
+    already believes. It maximizes the expected SAIL loss over the uncertainty set of `radius` around the input
+    (Lemma A.1, eq. 14); sign(0) = 0 keeps it antisymmetric at ties, where the paper's selector is not. (ours)
+    """
+    preferences = check_preferences("preferences", preferences)
+    scores = finite("pair_scores", pair_scores)
+    require(
+        scores.shape == preferences.shape, "pair_scores.shape", scores.shape,
+        f"{preferences.shape}, as preferences",
+    )  # fmt: skip
+    gap = np.abs(scores + np.swapaxes(scores, -1, -2)).max(initial=0.0)
+    require(
+        gap <= 1e-6 * max(1.0, np.abs(scores).max(initial=0.0)), "pair_scores + pair_scores^T", float(gap),
+        "0 (antisymmetric)",
+    )  # fmt: skip
+    upper = np.triu(
+        np.sign(scores), 1
+    )  # one sign per pair, so that rounding cannot give the two ends different ones
+    return np.clip(preferences - _fraction("radius", radius) * (upper - np.swapaxes(upper, -1, -2)), 0, 1)
+
+
+def flatten(preferences, weight: float) -> np.ndarray:
+    """Preferences pulled toward a coin toss: (1 - weight) P + weight / 2.
+
+    Models annotators who often cannot tell. Deviation weight * |P - 1/2|, at most weight / 2. The same map as
+    `flip` at half the weight, with another story: no one is wrong, everyone is unsure.
+    """
+    preferences = check_preferences("preferences", preferences)
+    return preferences + _fraction("weight", weight) * (0.5 - preferences)
+
+
+def sup_deviation(preferences, truth) -> float:
+    """sup |P - P*| over the pairs i != j of every prompt, the paper's radius as a measured fact; 0 without pairs."""
+    preferences = check_preferences("preferences", preferences)
+    truth = check_preferences("truth", truth)
+    require(truth.shape == preferences.shape, "truth.shape", truth.shape, f"{preferences.shape}")
+    off_diagonal = ~np.eye(preferences.shape[-1], dtype=bool)
+    return float(np.abs(preferences - truth)[..., off_diagonal].max(initial=0.0))
+
+
+def draw_labels(preferences, rng: np.random.Generator) -> np.ndarray:
+    """One answer per pair: labels (X, K, K) in {0, 1}, label[i, j] = 1 with probability P[i, j].
+
+    Antisymmetric (label[j, i] = 1 - label[i, j]) with 1/2 on the diagonal. A drawn label is no probability
+    within rho of the truth: it is an unbiased observation of one.
+    """
+    preferences = check_preferences("preferences", preferences)
+    wins = np.triu(rng.random(preferences.shape) < preferences, 1).astype(np.float64)
+    lower = np.tril(np.ones(preferences.shape[-2:]), -1)
+    return wins + lower * (1 - np.swapaxes(wins, -1, -2)) + 0.5 * np.eye(preferences.shape[-1])

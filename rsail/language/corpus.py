@@ -2,8 +2,8 @@
 
 A response lists 3 to 6 distinct nouns with a few determiners and adjectives. Its theme is the topic asked for
 with probability `follow_request`. Filler words, flattery and the closing mark are drawn independently of the
-nouns, hence independent of the gold reward; the length is uncorrelated with it, because the number of nouns and
-of modifiers says nothing about their topics.
+nouns, hence independent of the gold reward; the length is uncorrelated with it, because the number of nouns
+and of modifiers says nothing about their topics.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
 r* = GOLD_MAX * (distinct nouns of the topic asked for) / max(3, all nouns). It lies in [0, GOLD_MAX], so two
 responses differ by at most GOLD_MAX and the Bradley-Terry preference (eq. 4) stays in [DELTA, 1 - DELTA] with
-DELTA = sigmoid(-GOLD_MAX): Assumption 1 of the paper, by eq. 6 of its Remark 3.1. The radius rho must be below it.
+DELTA = sigmoid(-GOLD_MAX): Assumption 1 of the paper, by eq. 6 of its Remark 3.1. The radius rho must be
+below it.
 
-"Some birds" means three at least, hence the 3: an answer of one word earns a third. To a prompt without a topic
-every response is equally good (reward 0). Any words in any order may be graded.
+"Some birds" means three at least, hence the 3: an answer of one word earns a third. To a prompt without a
+topic every response is equally good (reward 0). Any words in any order may be graded.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A word-level tokenizer in Hugging Face format, and the one way a prompt and a response become tokens.
 
-A training text is ``<bos> prompt words <answer> response words <eos>``: `format_prompt` gives what comes before
-the response and ends with ``<answer>``, so that the boundary is a token of its own; `format_response` the rest.
-The tokenizer itself adds nothing: what is encoded is what was written.
+A training text is ``<bos> prompt words <answer> response words <eos>``: `format_prompt` gives what comes
+before the response and ends with ``<answer>``, so that the boundary is a token of its own; `format_response`
+the rest. The tokenizer itself adds nothing: what is encoded is what was written.
 """
 
 from __future__ import annotations

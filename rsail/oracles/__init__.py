@@ -1,6 +1,7 @@
 """Preference oracles: the truth, four ways of being wrong about it, and the measured size of the error.
 
-An oracle returns probabilities, never labels; drawing labels from them is a separate step with its own generator.
+An oracle returns probabilities, never labels; drawing labels from them is a separate step with its own
+generator.
 """
 
 from rsail.oracles.ask import KINDS, Answer, OracleConfig, ask

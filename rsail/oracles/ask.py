@@ -28,14 +28,15 @@ class OracleConfig:
             "strength", self.strength, "a number in [0, 1]",
         )  # fmt: skip
         require(
-            self.kind != "truth" or self.strength == 0, "strength", self.strength, "0 for an oracle of kind truth"
+            self.kind != "truth" or self.strength == 0,
+            "strength", self.strength, "0 for an oracle of kind truth",
         )  # fmt: skip
         require(bool(self.attribute), "attribute", self.attribute, "the name of an attribute")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the oracle says, what is true, and how far apart the two are on the pairs that were asked about."""
+    """What the oracle says, what is true, and how far apart the two are on the pairs asked about."""
 
     preferences: np.ndarray  # (X, K, K), P[x, i, j] = P(i > j | x)
     truth: np.ndarray  # (X, K, K), P*
@@ -49,23 +50,21 @@ def ask(
     attributes: Mapping[str, np.ndarray] | None = None,
     pair_scores=None,
 ) -> Answer:
-    """Preferences of the oracle `config` over K responses to each of X prompts, with their measured deviation.
+    """Preferences of the oracle `config` over K responses to each of X prompts, and their deviation.
 
     `rewards` (X, K) are the true ones; `attributes` maps names to (X, K) (needed by ``bias``); `pair_scores`
-    (X, K, K) is the current policy's h (needed by ``worst_case``). Raises ValueError for what is missing or does
-    not fit.
+    (X, K, K) is the current policy's h (needed by ``worst_case``). Raises ValueError for what is missing or
+    does not fit.
     """
     true = truth(rewards)
     if config.kind == "flip":
         observed = flip(true, config.strength)
     elif config.kind == "bias":
-        require(
-            attributes is not None, "attributes", None, "a dict of (X, K) arrays for an oracle of kind bias"
-        )
+        require(attributes is not None, "attributes", None, "a dict of (X, K) arrays for kind bias")
         one_of("attribute", config.attribute, attributes)
         observed = bias(true, attributes[config.attribute], config.strength)
     elif config.kind == "worst_case":
-        require(pair_scores is not None, "pair_scores", None, "(X, K, K) for an oracle of kind worst_case")
+        require(pair_scores is not None, "pair_scores", None, "(X, K, K) for kind worst_case")
         observed = worst_case(true, pair_scores, config.strength)
     elif config.kind == "flatten":
         observed = flatten(true, config.strength)

@@ -1,9 +1,9 @@
-"""Preference oracles: matrices of probabilities P[x, i, j] = P(y_i > y_j | x), and ways in which they are wrong.
+"""Preference oracles: probabilities P[x, i, j] = P(y_i > y_j | x), and ways in which they are wrong.
 
-Every function maps antisymmetric preferences (X, K, K) to antisymmetric preferences in [0, 1]: what is added to
-P[i, j] is taken from P[j, i], and clipping to [0, 1] treats both alike. Each one moves a probability by at most
-its stated bound, so its result lies in the pointwise uncertainty set of the paper's eq. 2 and 3 around its input.
-Labels are drawn elsewhere (`draw_labels`), by a generator of their own.
+Every function maps antisymmetric preferences (X, K, K) to antisymmetric preferences in [0, 1]: what is added
+to P[i, j] is taken from P[j, i], and clipping to [0, 1] treats both alike. Each one moves a probability by at
+most its stated bound, so its result lies in the pointwise uncertainty set of the paper's eq. 2 and 3 around
+its input. Labels are drawn elsewhere (`draw_labels`), by a generator of their own.
 """
 
 from __future__ import annotations
@@ -30,17 +30,19 @@ def truth(rewards) -> np.ndarray:
 def flip(preferences, rate: float) -> np.ndarray:
     """A fraction `rate` of the answers is reversed at random: (1 - rate) P + rate (1 - P).
 
-    Models careless annotators. Deviation rate * |2P - 1|, at most `rate`. A rate above 1/2 turns preferences round.
+    Models careless annotators. Deviation rate * |2P - 1|, at most `rate`. A rate above 1/2 turns preferences
+    round.
     """
     preferences = check_preferences("preferences", preferences)
     return preferences + _fraction("rate", rate) * (1 - 2 * preferences)
 
 
 def bias(preferences, attribute, strength: float) -> np.ndarray:
-    """The response with more of a spurious attribute (X, K) is favored: P + strength * sign(a_i - a_j), clipped.
+    """More of a spurious attribute (X, K) is favored: P + strength * sign(a_i - a_j), clipped.
 
-    Models a judge who likes long, padded or flattering answers whatever they say. Deviation at most `strength`;
-    exactly that where P and the attribute leave room (strength below delta of Assumption 1, a_i != a_j).
+    Models a judge who likes long, padded or flattering answers whatever they say. Deviation at most
+    `strength`; exactly that where P and the attribute leave room (strength below delta of Assumption 1, a_i
+    != a_j).
     """
     preferences = check_preferences("preferences", preferences)
     attribute = finite("attribute", attribute)
@@ -53,11 +55,12 @@ def bias(preferences, attribute, strength: float) -> np.ndarray:
 
 
 def worst_case(preferences, pair_scores, radius: float) -> np.ndarray:
-    """The adversary of eq. 10 for the current policy: P - radius * sign(h), clipped to [0, 1], with sign(0) = 0.
+    """The adversary of eq. 10 for the current policy: P - radius * sign(h), clipped; sign(0) = 0.
 
-    `pair_scores` h (X, K, K) is the antisymmetric difference of log-ratios. The adversary disputes what the policy
-    already believes. It maximizes the expected SAIL loss over the uncertainty set of `radius` around the input
-    (Lemma A.1, eq. 14); sign(0) = 0 keeps it antisymmetric at ties, where the paper's selector is not. (ours)
+    `pair_scores` h (X, K, K) is the antisymmetric difference of log-ratios. The adversary disputes what the
+    policy already believes. It maximizes the expected SAIL loss over the uncertainty set of `radius` around
+    the input (Lemma A.1, eq. 14); sign(0) = 0 keeps it antisymmetric at ties, where the paper's selector is
+    not. (ours)
     """
     preferences = check_preferences("preferences", preferences)
     scores = finite("pair_scores", pair_scores)
@@ -87,7 +90,7 @@ def flatten(preferences, weight: float) -> np.ndarray:
 
 
 def sup_deviation(preferences, truth) -> float:
-    """sup |P - P*| over the pairs i != j of every prompt, the paper's radius as a measured fact; 0 without pairs."""
+    """sup |P - P*| over all pairs i != j: the radius as a measured fact; 0 where there is no pair."""
     preferences = check_preferences("preferences", preferences)
     truth = check_preferences("truth", truth)
     require(truth.shape == preferences.shape, "truth.shape", truth.shape, f"{preferences.shape}")

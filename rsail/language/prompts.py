@@ -103,7 +103,10 @@ def request_prompts(config: LanguageConfig, count: int, split: str) -> list[Prom
     needed = {"open": sum(open_turns), "request": count - sum(open_turns)}
     for kind in KINDS:
         available = len(texts[kind, split])
-        require(needed[kind] <= available, "count", count, f"met by {available} {kind} {split} texts")
+        require(
+            needed[kind] <= available, f"number of {kind} prompts", needed[kind],
+            f"at most {available} in split {split}",
+        )  # fmt: skip
     sources = {kind: iter(texts[kind, split]) for kind in KINDS}
     kinds = ["open" if is_open else "request" for is_open in open_turns]
     return [Prompt(next(sources[kind]), kind) for kind in kinds]

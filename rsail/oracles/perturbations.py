@@ -30,8 +30,7 @@ def truth(rewards) -> np.ndarray:
 def flip(preferences, rate: float) -> np.ndarray:
     """A fraction `rate` of the answers is reversed at random: (1 - rate) P + rate (1 - P).
 
-    Models careless annotators. Deviation rate * |2P - 1|, at most `rate`. A rate above 1/2 turns preferences
-    round.
+    Models careless annotators. Deviation rate * |2P - 1|, at most `rate`; above 1/2 preferences turn round.
     """
     preferences = check_preferences("preferences", preferences)
     return preferences + _fraction("rate", rate) * (1 - 2 * preferences)
@@ -41,8 +40,8 @@ def bias(preferences, attribute, strength: float) -> np.ndarray:
     """More of a spurious attribute (X, K) is favored: P + strength * sign(a_i - a_j), clipped.
 
     Models a judge who likes long, padded or flattering answers whatever they say. Deviation at most
-    `strength`; exactly that where P and the attribute leave room (strength below delta of Assumption 1, a_i
-    != a_j).
+    `strength`; exactly that where P and the attribute leave room (strength below Assumption 1's delta,
+    a_i != a_j).
     """
     preferences = check_preferences("preferences", preferences)
     attribute = finite("attribute", attribute)
@@ -60,7 +59,7 @@ def worst_case(preferences, pair_scores, radius: float) -> np.ndarray:
     `pair_scores` h (X, K, K) is the antisymmetric difference of log-ratios. The adversary disputes what the
     policy already believes. It maximizes the expected SAIL loss over the uncertainty set of `radius` around
     the input (Lemma A.1, eq. 14); sign(0) = 0 keeps it antisymmetric at ties, where the paper's selector is
-    not. (ours)
+    not (an addition).
     """
     preferences = check_preferences("preferences", preferences)
     scores = finite("pair_scores", pair_scores)
@@ -73,9 +72,7 @@ def worst_case(preferences, pair_scores, radius: float) -> np.ndarray:
         gap <= 1e-6 * max(1.0, np.abs(scores).max(initial=0.0)), "pair_scores + pair_scores^T", float(gap),
         "0 (antisymmetric)",
     )  # fmt: skip
-    upper = np.triu(
-        np.sign(scores), 1
-    )  # one sign per pair, so that rounding cannot give the two ends different ones
+    upper = np.triu(np.sign(scores), 1)  # one sign per pair: rounding cannot give its two ends different ones
     return np.clip(preferences - _fraction("radius", radius) * (upper - np.swapaxes(upper, -1, -2)), 0, 1)
 
 

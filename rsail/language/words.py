@@ -56,7 +56,20 @@ OPEN_OBJECTS = (
     "any words you know",
     "anything at all",
     "whatever comes to mind",
+    "whatever comes up",
+    "whatever you like",
+    "whatever you think of",
+    "whatever words you want",
+    "what you like best",
+    "anything",
+    "anything you know",
+    "something",
+    "something nice",
+    "something you like",
     "something or other",
+    "a few words",
+    "some nice words",
+    "a thing or two",
 )
 
 PAD, BOS, EOS, UNK, ANSWER = "<pad>", "<bos>", "<eos>", "<unk>", "<answer>"

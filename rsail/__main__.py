@@ -1,0 +1,104 @@
+"""Command line: ``python -m rsail pretrain | train | evaluate | study``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; errors in what the user gave end it with one message and status 2."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except (ValueError, FileNotFoundError, PermissionError, FloatingPointError) as error:
+        print(f"rsail {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rsail", description="Oracle-robust online alignment of language models."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    pretrain = commands.add_parser("pretrain", help="make a small reference model from scratch")
+    pretrain.add_argument("--output", required=True, help="folder of the model")
+    pretrain.add_argument("--texts", type=int, default=20_000, help="texts of the corpus")
+    pretrain.add_argument("overrides", nargs="*", metavar="key=value", help="task.* and model.* settings")
+    pretrain.set_defaults(run=_pretrain)
+
+    train = commands.add_parser(
+        "train",
+        help="train a policy online against an oracle",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Settings:\n" + _settings(),
+    )
+    train.add_argument("--config", help="YAML or JSON file of settings")
+    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint of output_dir")
+    train.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file's")
+    train.set_defaults(run=_train)
+
+    evaluate = commands.add_parser("evaluate", help="evaluate a trained policy on held-out prompts")
+    evaluate.add_argument("folder", metavar="RUN", help="folder that train wrote")
+    evaluate.add_argument("--output", help="where to write the metrics (default: RUN/evaluation.json)")
+    evaluate.set_defaults(run=_evaluate)
+
+    study = commands.add_parser("study", help="train every run behind the committed results again")
+    study.add_argument("--output", required=True, help="folder of the result files")
+    study.add_argument("--profile", default="full", help="quick, full or gpu")
+    study.set_defaults(run=_study)
+    return parser
+
+
+def _settings() -> str:
+    from pydantic import TypeAdapter
+
+    from rsail.training import OnlineConfig
+
+    schema = TypeAdapter(OnlineConfig).json_schema()
+    return "\n".join(
+        f"  {name:21}{field.get('description', '')} (default {field.get('default', 'none')})"
+        for name, field in schema["properties"].items()
+    )
+
+
+def _pretrain(arguments) -> None:
+    from rsail.lm.pretraining import PretrainConfig, pretrain
+    from rsail.tasks import TaskConfig, pretraining_texts
+    from rsail.training.config import build, read_settings
+
+    settings = read_settings(None, arguments.overrides)
+    task = build(TaskConfig, settings.pop("task", {}))
+    config = build(PretrainConfig, settings.pop("model", {}))
+    if settings:
+        raise ValueError(f"override must be a task.* or model.* setting, got {', '.join(settings)}")
+    corpus, tokenizer = pretraining_texts(task, arguments.texts)
+    print(pretrain(corpus, tokenizer, config, arguments.output, progress=sys.stderr.isatty()))
+
+
+def _train(arguments) -> None:
+    from rsail.training import load_config, train
+
+    print(train(load_config(arguments.config, arguments.overrides), resume=arguments.resume))
+
+
+def _evaluate(arguments) -> None:
+    from rsail.training import evaluate
+
+    metrics = evaluate(arguments.folder, output=arguments.output)
+    print(json.dumps({name: round(value, 4) for name, value in sorted(metrics.items())}, indent=1))
+
+
+def _study(arguments) -> None:
+    from rsail.study.biased_oracle import run_study
+    from rsail.study.profiles import get_profile
+
+    run_study(Path(arguments.output), get_profile(arguments.profile), progress=sys.stderr.isatty())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Load, copy, save and identify causal language models in Hugging Face format."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+
+
+def load_model(
+    name_or_path: str | Path, *, dtype: torch.dtype = torch.float32, revision: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model and its tokenizer, from the hub or from a local folder.
+
+    Dropout is switched off, so that the sampling law and the scored law are one law. Raises `ValueError` when
+    the tokenizer has no pad or no end-of-sequence token, `FileNotFoundError` when a local folder lacks a part.
+    """
+    folder = Path(name_or_path)
+    if folder.exists() or str(name_or_path).startswith((".", "/")):
+        _check_folder(folder)
+    tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=revision)
+    for token in ("pad", "eos"):
+        if getattr(tokenizer, f"{token}_token_id") is None:
+            raise ValueError(
+                f"model must have a tokenizer with a {token} token, got {name_or_path} without one; "
+                f"set tokenizer.{token}_token and save the tokenizer again"
+            )
+    with _no_progress_bar():
+        model = AutoModelForCausalLM.from_pretrained(name_or_path, revision=revision, dtype=dtype)
+    rows = model.get_input_embeddings().num_embeddings
+    if rows < len(tokenizer):
+        raise ValueError(
+            f"model must have a row for each of the tokenizer's {len(tokenizer)} tokens, got {rows} rows in {name_or_path}"
+        )
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    for name in ("attention_dropout", "attn_pdrop", "resid_pdrop", "embd_pdrop"):
+        if hasattr(model.config, name):
+            setattr(model.config, name, 0.0)
+    return model.eval(), tokenizer
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"model must be a folder in Hugging Face format or a hub name, got {folder}")
+    parts = {
+        "config.json": ["config.json"],
+        "a tokenizer": ["tokenizer.json", "tokenizer_config.json", "vocab.json", "tokenizer.model"],
+        "model weights": ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"],
+    }
+    for what, names in parts.items():
+        if not any((folder / name).is_file() for name in names):
+            raise FileNotFoundError(
+                f"model must be a folder that holds {what}, got {folder} without {names[0]}"
+            )
+
+
+def save_weights(model: PreTrainedModel, folder: str | Path) -> None:
+    """Write configuration and weights (safetensors)."""
+    with _no_progress_bar():
+        model.save_pretrained(folder)
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
+    """Write model and tokenizer so that `load_model` reads them back."""
+    save_weights(model, folder)
+    tokenizer.save_pretrained(folder)
+
+
+@contextlib.contextmanager
+def _no_progress_bar():
+    """Small models load in no time: a bar for each of them would only fill logs and notebooks."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def frozen_copy(model: PreTrainedModel) -> PreTrainedModel:
+    """The reference policy pi_SFT: a copy of the initial policy that never receives a gradient."""
+    return copy.deepcopy(model).eval().requires_grad_(False)
+
+
+def fingerprint(model: torch.nn.Module) -> str:
+    """SHA-256 of all parameters and buffers in name order: the identity of a reference policy."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

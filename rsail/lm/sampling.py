@@ -1,0 +1,98 @@
+"""Ancestral sampling at temperature 1 with a KV cache and an explicit generator; token ids are kept."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from transformers import DynamicCache, PreTrainedTokenizerBase
+
+from rsail.checks import require
+from rsail.lm.scoring import positions
+
+
+class Samples(NamedTuple):
+    """Prompts and their sampled responses, row n = prompt n // K, response n % K.
+
+    `prompt_ids`, `prompt_mask` (N, P) padded on the left; `response_ids`, `response_mask` (N, T) padded on the
+    right. The mask covers the end-of-sequence token where it was drawn; nothing is appended where it was not.
+    """
+
+    prompt_ids: torch.Tensor
+    prompt_mask: torch.Tensor
+    response_ids: torch.Tensor
+    response_mask: torch.Tensor
+
+
+def encode_prompts(
+    tokenizer: PreTrainedTokenizerBase, prompts: list[str]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and mask of the prompts, (X, P), padded on the left."""
+    require(len(prompts) > 0, "prompts", prompts, "a non-empty list")
+    encoded = tokenizer(prompts, padding=True, padding_side="left", return_tensors="pt")
+    require(
+        bool(encoded["attention_mask"].any(1).all()), "prompts", prompts, "texts of at least one token each"
+    )
+    return encoded["input_ids"], encoded["attention_mask"]
+
+
+@torch.no_grad()
+def sample(
+    model: torch.nn.Module,
+    prompt_ids: torch.Tensor,
+    prompt_mask: torch.Tensor,
+    *,
+    responses_per_prompt: int,
+    max_new_tokens: int,
+    eos_token_id: int,
+    pad_token_id: int,
+    generator: torch.Generator,
+    temperature: float = 1.0,
+) -> Samples:
+    """K responses y ~ pi(.|x) for each prompt (eq. 1: i.i.d. given the prompt), by inverse transform.
+
+    All uniforms are drawn at the start on the generator's device in float64, one row per response, so what a row
+    samples depends neither on how long the others run nor on the device of the model.
+    """
+    require(responses_per_prompt >= 1, "responses_per_prompt", responses_per_prompt, ">= 1")
+    require(max_new_tokens >= 1, "max_new_tokens", max_new_tokens, ">= 1")
+    device = next(model.parameters()).device
+    ids = prompt_ids.to(device).repeat_interleave(responses_per_prompt, dim=0)
+    mask = prompt_mask.to(device).repeat_interleave(responses_per_prompt, dim=0)
+    rows = len(ids)
+    uniforms = torch.rand(
+        rows, max_new_tokens, generator=generator, dtype=torch.float64, device=generator.device
+    ).to(device)
+    tokens = torch.full((rows, max_new_tokens), pad_token_id, dtype=torch.long, device=device)
+    alive = torch.zeros_like(tokens)
+    running = torch.ones(rows, dtype=torch.bool, device=device)
+    attention = torch.cat([mask, mask.new_ones(rows, max_new_tokens)], dim=1)
+    place = positions(attention)
+    cache, step_ids, start = DynamicCache(config=model.config), ids, 0
+    for t in range(max_new_tokens):
+        end = ids.shape[1] + t
+        logits = model(
+            input_ids=step_ids,
+            attention_mask=attention[:, :end],
+            position_ids=place[:, start:end],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        drawn = inverse_transform(logits / temperature, uniforms[:, t])
+        tokens[:, t] = torch.where(running, drawn, pad_token_id)
+        alive[:, t] = running
+        running = running & (drawn != eos_token_id)
+        if not running.any():
+            break
+        step_ids, start = tokens[:, t : t + 1], end
+    used = t + 1
+    return Samples(ids, mask, tokens[:, :used], alive[:, :used])
+
+
+def inverse_transform(logits: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+    """Tokens drawn from softmax(logits), (N, V), with one uniform each, (N,)."""
+    cumulative = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1).double().cumsum(-1)
+    # The last entry is one only up to rounding; scaling by it makes every uniform in [0, 1) hit a token.
+    target = uniforms.unsqueeze(-1) * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, target, right=True).squeeze(-1).clamp_max(logits.shape[-1] - 1)

@@ -1,0 +1,200 @@
+"""What a run is about: prompts, the gold reward, spurious attributes, groups of prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as validated
+from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
+from transformers import PreTrainedTokenizerFast
+
+from rsail import language
+from rsail.checks import require
+
+
+@validated(frozen=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
+class TaskConfig:
+    """Where prompts and gold reward come from."""
+
+    kind: Literal["language", "imdb"] = "language"
+    """The synthetic preference language, or IMDb controlled sentiment."""
+    data: str = "stanfordnlp/imdb"
+    """imdb: a hub name, or a folder that holds train.parquet and test.parquet."""
+    rows: int = Field(2000, ge=20)
+    """imdb: reviews read from each split, drawn with the seed below."""
+    train_prompts: int = Field(512, ge=1)
+    """Distinct prompts that training draws from."""
+    seed: int = Field(0, ge=0)
+    """Draws prompts and rows; apart from the run's seed, so that runs with other seeds see the same task."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Prompts and programs that judge responses; everything works on texts, N at a time.
+
+    `reward(prompts, responses)` is r*(x, y), (N,) float64, in units of log-odds (eq. 4); `attributes(responses)`
+    maps the name of each spurious attribute to its values, (N,); `groups(prompts)` maps the name of each group of
+    prompts to its members, (N,) bool.
+    """
+
+    train_prompts: list[str]
+    eval_prompts: list[str]
+    reward: Callable[[list[str], list[str]], np.ndarray]
+    attributes: Callable[[list[str]], dict[str, np.ndarray]]
+    groups: Callable[[list[str]], dict[str, np.ndarray]]
+
+
+def load_task(config: TaskConfig, *, eval_prompts: int) -> Task:
+    """Build the task of `config` with `eval_prompts` held-out prompts."""
+    return {"language": _language_task, "imdb": _imdb_task}[config.kind](config, eval_prompts)
+
+
+def _language_task(config: TaskConfig, eval_prompts: int) -> Task:
+    settings = language.LanguageConfig(seed=config.seed)
+
+    def texts(count: int, split: str) -> list[str]:
+        return [language.format_prompt(p.text) for p in language.request_prompts(settings, count, split)]
+
+    def groups(prompts: list[str]) -> dict[str, np.ndarray]:
+        open_ = language.is_open(prompts)
+        return {"request": ~open_, "open": open_}
+
+    return Task(
+        texts(config.train_prompts, "train"),
+        texts(eval_prompts, "eval"),
+        language.gold_reward,
+        language.attributes,
+        groups,
+    )
+
+
+def read_imdb(data: str, split: str, rows: int, seed: int) -> tuple[list[str], np.ndarray]:
+    """`rows` reviews of a split and their labels (1 positive, 0 negative), shuffled with `seed`.
+
+    `data` is a hub name, or a folder with ``<split>.parquet`` in the same columns. Raises `FileNotFoundError` or
+    `ValueError` when the file is missing, damaged or has other columns.
+    """
+    import datasets
+
+    datasets.disable_progress_bars()
+    folder = Path(data)
+    if folder.exists() or data.startswith((".", "/")):
+        path = folder / f"{split}.parquet"
+        if not path.is_file():
+            raise FileNotFoundError(f"task.data must be a folder that holds {path.name}, got {folder}")
+        try:
+            table = datasets.load_dataset("parquet", data_files={split: str(path)}, split=split)
+        except (datasets.exceptions.DatasetGenerationError, OSError, ValueError) as error:
+            raise ValueError(f"task.data holds a damaged file: {path} ({error.__cause__ or error})") from None
+    else:
+        table = datasets.load_dataset(data, split=split)
+    require(
+        {"text", "label"} <= set(table.column_names),
+        "task.data", table.column_names, "a data set with the columns text and label",
+    )  # fmt: skip
+    table = table.shuffle(seed=seed).select(range(min(rows, len(table))))
+    labels = np.asarray(table["label"])
+    require(set(np.unique(labels)) == {0, 1}, "task.data", f"labels {np.unique(labels)}", "labels 0 and 1")
+    return [text.replace("<br />", " ") for text in table["text"]], labels
+
+
+@dataclass(frozen=True)
+class SentimentReward:
+    """Mean log-odds of the words of a text, scaled and clipped: a unigram naive Bayes classifier (multinomial)."""
+
+    log_odds: dict[str, float]
+    bound: float = 1.5
+
+    @classmethod
+    def fit(cls, texts: list[str], labels: np.ndarray, *, smoothing: float = 1.0) -> SentimentReward:
+        """Fit on labelled texts, with `smoothing` added to every count."""
+        counts: dict[str, np.ndarray] = {}
+        for text, label in zip(texts, labels, strict=True):
+            for word in set(_words(text)):
+                counts.setdefault(word, np.full(2, smoothing))[label] += 1
+        documents = np.bincount(labels, minlength=2) + 2 * smoothing
+        return cls({w: float(np.log(c[1] / documents[1] / (c[0] / documents[0]))) for w, c in counts.items()})
+
+    def __call__(self, texts: list[str]) -> np.ndarray:
+        """Reward of each text in [-bound, bound], (N,); words never seen and empty texts count 0."""
+        sums = [sum(self.log_odds.get(word, 0.0) for word in _words(text)) for text in texts]
+        return self.bound * np.tanh(np.asarray(sums, dtype=np.float64) / self.bound)
+
+
+def _words(text: str) -> list[str]:
+    return "".join(c if c.isalpha() else " " for c in text.lower()).split()
+
+
+def _prefixes(texts: list[str], seed: int) -> list[tuple[str, str]]:
+    """Each text cut after 2 to 8 words: (prefix, rest)."""
+    rng = np.random.default_rng(seed)
+    pairs = []
+    for text in texts:
+        words, cut = text.split(), int(rng.integers(2, 9))
+        if len(words) > cut:
+            pairs.append((" ".join(words[:cut]), " " + " ".join(words[cut:])))
+    return pairs
+
+
+def _imdb_task(config: TaskConfig, eval_prompts: int) -> Task:
+    """Prefixes of 2 to 8 words of reviews of the train split; the gold classifier is fitted on the test split."""
+    texts, _ = read_imdb(config.data, "train", config.rows, config.seed)
+    gold = SentimentReward.fit(*read_imdb(config.data, "test", config.rows, config.seed))
+    unique = list(dict.fromkeys(prefix for prefix, _ in _prefixes(texts, config.seed)))
+    needed = config.train_prompts + eval_prompts
+    require(
+        len(unique) >= needed,
+        "task.rows",
+        config.rows,
+        f"enough for {needed} distinct prefixes, not {len(unique)}",
+    )
+
+    def attributes(responses: list[str]) -> dict[str, np.ndarray]:
+        return {
+            "length": np.array([len(r.split()) for r in responses], dtype=np.float64),
+            "exclamation": np.array([r.count("!") for r in responses], dtype=np.float64),
+        }
+
+    return Task(
+        unique[: config.train_prompts],
+        unique[config.train_prompts : needed],
+        lambda prompts, responses: gold(responses),
+        attributes,
+        lambda prompts: {"all": np.ones(len(prompts), dtype=bool)},
+    )
+
+
+def pretraining_texts(
+    config: TaskConfig, count: int, *, vocabulary: int = 4000
+) -> tuple[list[tuple[str, str]], PreTrainedTokenizerFast]:
+    """(prompt, response) texts to pretrain a reference model on, and a tokenizer for them.
+
+    The language brings its own tokenizer; for imdb a byte-level BPE of `vocabulary` tokens is trained on the texts.
+    """
+    if config.kind == "language":
+        settings = language.LanguageConfig(seed=config.seed)
+        pairs = [(language.format_prompt(p), r) for p, r in language.corpus(settings, count)]
+        return pairs, language.build_tokenizer(settings)
+    texts, _ = read_imdb(config.data, "train", min(count, config.rows), config.seed)
+    bpe = Tokenizer(BPE())
+    bpe.pre_tokenizer, bpe.decoder = ByteLevel(add_prefix_space=False), ByteLevelDecoder()
+    trainer = BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=["<pad>", "<eos>"],
+        initial_alphabet=ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe, pad_token="<pad>", eos_token="<eos>", padding_side="left"
+    )
+    return _prefixes(texts, config.seed), tokenizer

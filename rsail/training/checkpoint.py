@@ -1,0 +1,199 @@
+"""The folder of a run: who it belongs to, its log files, and checkpoints that survive a kill at any moment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rsail.checks import require
+from rsail.lm.model import save_weights
+
+KEEP = 2
+
+
+def atomic_write(path: Path, text: str) -> None:
+    """Write `text` so that a reader finds the old file or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def open_run(folder: Path, identity: dict, *, resume: bool) -> None:
+    """Claim `folder` for the run `identity`, or make sure that it holds exactly this run.
+
+    Raises `ValueError` when the folder holds another run, or this one and `resume` was not asked for;
+    `PermissionError` when it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise PermissionError(
+            f"output_dir must be a writable folder, got {folder}: {error.strerror}"
+        ) from None
+    record = folder / "run.json"
+    if not record.exists():
+        others = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+        require(
+            not others, "output_dir", str(folder), f"empty or a run of this program; it holds {others[:5]}"
+        )
+        atomic_write(record, json.dumps(identity, indent=1, sort_keys=True) + "\n")
+        return
+    try:
+        found = json.loads(record.read_text())
+    except ValueError as error:
+        raise ValueError(f"{record} is not valid JSON ({error}); the run cannot be identified") from None
+    differ = sorted(_differences(found, identity))
+    require(
+        not differ,
+        "output_dir",
+        str(folder),
+        f"empty or a folder of this run; different there: {', '.join(differ)}",
+    )
+    require(resume, "output_dir", str(folder), "empty, unless the run it holds is to be continued (--resume)")
+
+
+def _differences(found: dict, wanted: dict, prefix: str = "") -> list[str]:
+    names = []
+    for key in found.keys() | wanted.keys():
+        left, right = found.get(key), wanted.get(key)
+        if isinstance(left, dict) and isinstance(right, dict):
+            names += _differences(left, right, f"{prefix}{key}.")
+        elif left != right:
+            names.append(f"{prefix}{key} ({left!r} there, {right!r} asked for)")
+    return names
+
+
+class Log:
+    """A file of one JSON object per step, in full precision."""
+
+    def __init__(self, path: Path, keep_through: int):
+        """Open for appending; rows after step `keep_through` (done again by a resumed run) are dropped."""
+        self.path = path
+        rows = read_log(path, complete=False) if path.exists() else []
+        kept = [row for row in rows if row["step"] <= keep_through]
+        atomic_write(path, "".join(json.dumps(row) + "\n" for row in kept))
+        self.file = open(path, "a")  # noqa: SIM115 - open for as long as the run
+
+    def append(self, row: dict) -> None:
+        self.file.write(json.dumps(row, allow_nan=False) + "\n")
+        self.file.flush()
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def read_log(path: str | Path, *, complete: bool = True) -> list[dict]:
+    """Rows of a log file. A broken last line (the run was killed while writing) is an error if `complete`."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"log must be an existing file, got {path}")
+    rows = []
+    lines = path.read_text().splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            if number == len(lines) and not complete:
+                break
+            raise ValueError(f"{path} is damaged at line {number}: {line[:60]!r}") from None
+    return rows
+
+
+def save_checkpoint(folder: Path, step: int, model, optimizer, generators: dict) -> None:
+    """Write ``checkpoint-<step>`` under `folder`: weights, optimizer, generators, digests. Atomic by a rename."""
+    final, temporary = folder / f"checkpoint-{step:06d}", folder / f".checkpoint-{step:06d}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    save_weights(model, temporary)
+    torch.save(optimizer.state_dict(), temporary / "optimizer.pt")
+    torch.save({name: _generator_state(g) for name, g in generators.items()}, temporary / "generators.pt")
+    names = sorted(p.name for p in temporary.iterdir())
+    state = {"step": step, "sha256": {name: _digest(temporary / name) for name in names}}
+    atomic_write(temporary / "state.json", json.dumps(state, indent=1) + "\n")
+    for path in temporary.iterdir():
+        _sync(path)
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(temporary, final)
+    _sync(folder)
+    for old in checkpoints(folder)[:-KEEP]:
+        shutil.rmtree(old)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints under `folder`, oldest first."""
+    return sorted(folder.glob("checkpoint-*"))
+
+
+def load_checkpoint(path: Path, model, optimizer, generators: dict) -> int:
+    """Restore model, optimizer and generators in place; returns the step. `ValueError` names a damaged file."""
+    from safetensors.torch import load_file
+
+    try:
+        state = json.loads((path / "state.json").read_text())
+        wanted = state["sha256"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"checkpoint {path} has no readable state.json ({error}); delete the folder"
+        ) from None
+    for name, digest in wanted.items():
+        if not (path / name).is_file() or _digest(path / name) != digest:
+            raise ValueError(
+                f"checkpoint file {path / name} is missing or damaged (its SHA-256 is not the recorded one); "
+                f"delete {path} to continue from the one before"
+            )
+    weights = load_file(path / "model.safetensors")
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    tied = set(getattr(model, "_tied_weights_keys", None) or ())
+    require(not unexpected and set(missing) <= tied, "checkpoint", str(path), "of the same architecture")
+    optimizer.load_state_dict(torch.load(path / "optimizer.pt", weights_only=True))
+    for name, saved in torch.load(path / "generators.pt", weights_only=True).items():
+        _restore_generator(generators[name], saved)
+    return int(state["step"])
+
+
+def make_generators(seed: int) -> dict:
+    """One independent generator per purpose, derived from the run's seed."""
+    children = np.random.SeedSequence(seed).spawn(3)
+    torch_seed = int(children[1].generate_state(1, np.uint64)[0] >> 1)
+    return {
+        "prompts": np.random.default_rng(children[0]),
+        "sampling": torch.Generator().manual_seed(torch_seed),
+        "labels": np.random.default_rng(children[2]),
+    }
+
+
+def _generator_state(generator):
+    if isinstance(generator, torch.Generator):
+        return generator.get_state()
+    return json.dumps(generator.bit_generator.state)
+
+
+def _restore_generator(generator, saved) -> None:
+    if isinstance(generator, torch.Generator):
+        generator.set_state(saved)
+    else:
+        generator.bit_generator.state = json.loads(saved)
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

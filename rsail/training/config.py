@@ -1,0 +1,149 @@
+"""The configuration of one online run: a frozen dataclass, read from YAML or JSON plus key=value overrides."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from rsail.checks import one_of, require
+from rsail.objectives import LOSSES
+from rsail.objectives.estimators import check_baseline
+from rsail.oracles import OracleConfig
+from rsail.tasks import TaskConfig
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
+class OnlineConfig:
+    """One run of Algorithm 1. The defaults are the setting of the study on the synthetic preference language."""
+
+    output_dir: str
+    """Folder of the run: configuration, metrics, timings, checkpoints, the trained model."""
+    model: str = "data/models/preference_language"
+    """The initial policy and the reference pi_SFT: a folder in Hugging Face format or a hub name."""
+    task: TaskConfig = TaskConfig()
+    """Prompts and gold reward r*."""
+    oracle: OracleConfig = OracleConfig(kind="truth")
+    """What answers the comparisons: the truth sigma(r1 - r2), or a perturbation of it."""
+    labels: Literal["probability", "drawn"] = "probability"
+    """Train on the oracle's probability, or on a label drawn from it."""
+    loss: str = "robust_sail"
+    """A name in rsail.objectives.LOSSES."""
+    loss_options: dict[str, float] = Field(default_factory=dict)
+    """Further arguments of the loss, e.g. smoothing of cdpo; robust_sail takes its rho from the field below."""
+    beta: float = Field(0.1, gt=0)
+    """Weight of the log-ratio in the implicit reward (eq. 8)."""
+    rho: float = Field(0.0, ge=0)
+    """Radius of the oracle set (eq. 2); 0 is nominal SAIL."""
+    score_weight: float = Field(1.0, ge=0)
+    """Weight of the gradient of the sampling law: 1 is exact, 0 is online DPO."""
+    baseline: str = "other_prompts"
+    """Baseline of the score term, a name in rsail.objectives.BASELINES."""
+    responses_per_prompt: int = Field(2, ge=2)
+    """K; all K (K - 1) / 2 pairs are used."""
+    prompts_per_step: int = Field(32, ge=1)
+    """Prompts per optimizer step."""
+    max_new_tokens: int = Field(24, ge=1)
+    """Longest response in tokens."""
+    steps: int = Field(300, ge=1)
+    """Optimizer steps."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW without weight decay, or plain SGD (the paper's eq. 22)."""
+    learning_rate: float = Field(3e-4, gt=0)
+    """Constant step size eta."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    """Gradients are scaled down to this norm."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the forward passes; parameters and log-probabilities stay in float32."""
+    seed: int = Field(0, ge=0)
+    """Every generator of the run derives from it."""
+    checkpoint_every: int = Field(50, ge=1)
+    """Steps between checkpoints; the last two are kept."""
+    evaluate_every: int = Field(50, ge=0)
+    """Steps between evaluations on the held-out prompts; 0 evaluates at the end only."""
+    evaluation_prompts: int = Field(128, ge=1)
+    """Held-out prompts of an evaluation, the same ones each time."""
+
+    def __post_init__(self):
+        one_of("loss", self.loss, LOSSES)
+        known = set(inspect.signature(LOSSES[self.loss]).parameters) - {
+            "pair_score",
+            "preference",
+            "beta",
+            "rho",
+        }
+        require(
+            set(self.loss_options) == known,
+            "loss_options", self.loss_options, f"values for exactly {sorted(known)}, the options of {self.loss!r}",
+        )  # fmt: skip
+        require(self.rho == 0 or self.loss == "robust_sail", "rho", self.rho, f"0 with loss {self.loss!r}")
+        if self.score_weight > 0:
+            check_baseline(self.baseline, self.prompts_per_step, self.responses_per_prompt)
+
+    def pair_loss_arguments(self) -> dict[str, float]:
+        """Keyword arguments of the loss function."""
+        return {
+            "beta": self.beta,
+            **self.loss_options,
+            **({"rho": self.rho} if self.loss == "robust_sail" else {}),
+        }
+
+    def to_dict(self) -> dict:
+        """Resolved configuration as plain data."""
+        return dataclasses.asdict(self)
+
+
+def build(kind: type, values: dict):
+    """An instance of the dataclass `kind` from plain data.
+
+    `ValueError` has one line for each wrong field: its name, what was expected, its value.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        raise ValueError("\n".join(_complaint(item) for item in error.errors())) from None
+
+
+def _complaint(item: dict) -> str:
+    name = ".".join(map(str, item["loc"])) or "configuration"
+    if item["type"] == "value_error":
+        return item["msg"].removeprefix("Value error, ")
+    if item["type"] in ("unexpected_keyword_argument", "unexpected_property"):
+        return f"{name} is not a setting, got {item['input']!r}"
+    return f"{name}: {item['msg']}" + ("" if item["type"] == "missing" else f", got {item['input']!r}")
+
+
+def read_settings(path: str | Path | None, overrides: list[str]) -> dict:
+    """Nested plain data from a YAML or JSON file and ``key=value`` overrides, whose values are YAML."""
+    values: dict = {}
+    if path is not None:
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"config must be an existing YAML or JSON file, got {path}")
+        try:
+            values = yaml.safe_load(path.read_text()) or {}
+        except yaml.YAMLError as error:
+            raise ValueError(f"config must be valid YAML or JSON, got {path}: {error}") from None
+        require(isinstance(values, dict), "config", str(path), "a file of key: value lines")
+    for item in overrides:
+        key, separator, value = item.partition("=")
+        require(bool(separator and key), "override", item, "of the form key=value")
+        target = values
+        *parents, leaf = key.split(".")
+        for parent in parents:
+            target = target.setdefault(parent, {})
+            require(
+                isinstance(target, dict), "override", item, f"a key below a group; {parent!r} holds a value"
+            )
+        target[leaf] = yaml.safe_load(value)
+    return values
+
+
+def load_config(path: str | Path | None = None, overrides: list[str] = ()) -> OnlineConfig:
+    """An `OnlineConfig` from a YAML or JSON file and overrides such as ``oracle.kind=bias``."""
+    return build(OnlineConfig, read_settings(path, overrides))

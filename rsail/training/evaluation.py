@@ -1,0 +1,146 @@
+"""Evaluation on held-out prompts: gold and proxy reward, distance to the reference, losses, certificate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rsail.lm import Samples, encode_prompts, fingerprint, load_model, response_log_probs, sample
+from rsail.oracles import ask
+from rsail.tasks import Task, load_task
+from rsail.training.checkpoint import atomic_write
+from rsail.training.config import OnlineConfig, build
+from rsail.training.measures import identical_pairs, judge, mean, pair_losses, sequence_measures
+
+RESPONSES = 4
+# One evaluation seed for all runs: they differ by their policies, not by the draw of the evaluation.
+SEED = 20260224
+
+
+def evaluate(run: str | Path, *, output: str | Path | None = None) -> dict:
+    """Evaluate the trained model of the folder `run` on held-out prompts; written to ``evaluation.json`` there.
+
+    Raises `FileNotFoundError` when `run` is not the folder of a finished run, `ValueError` when its reference is
+    not the model that the run started from.
+    """
+    run = Path(run)
+    record = read_run(run)
+    config = build(OnlineConfig, {**record["config"], "output_dir": str(run)})
+    if not (run / "model" / "config.json").is_file():
+        raise FileNotFoundError(
+            f"run must be finished, got {run} without model/; continue it with train --resume"
+        )
+    policy, tokenizer = load_model(run / "model")
+    reference, _ = load_model(config.model)
+    if fingerprint(reference) != record["reference"]:
+        raise ValueError(
+            f"model must be the one that the run started from, got other weights in {config.model}"
+        )
+    task = load_task(config.task, eval_prompts=config.evaluation_prompts)
+    metrics = evaluate_policy(config, policy, reference, tokenizer, task)
+    output = Path(output) if output else run / "evaluation.json"
+    atomic_write(output, json.dumps(metrics, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    return metrics
+
+
+def read_run(folder: str | Path) -> dict:
+    """``run.json`` of a run: its configuration and the fingerprint of its reference."""
+    path = Path(folder) / "run.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"run must be the folder of a run, with run.json, got {folder}")
+    try:
+        record = json.loads(path.read_text())
+        record["config"], record["reference"]
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    return record
+
+
+@torch.no_grad()
+def evaluate_policy(config: OnlineConfig, policy, reference, tokenizer, task: Task) -> dict[str, float]:
+    """Metrics of the study on `task.eval_prompts`, RESPONSES per prompt, with a fixed generator.
+
+    Names without a suffix are means over all prompts; ``name/group`` over the prompts of one group. Win rates are
+    against as many responses of the reference, ties counted half: ``gold/win_rate`` by the true preference,
+    ``proxy/win_rate`` by the oracle's. ``robust/certificate_gap`` is L^W_rho(P_obs) - L_SAIL(P*), not negative when
+    the oracle is within rho of the truth.
+    """
+    prompts = task.eval_prompts
+    own = _draw(policy, tokenizer, prompts, config, SEED)
+    other = _draw(reference, tokenizer, prompts, config, SEED + 1)
+    tokens, ref_tokens = response_log_probs(policy, *own), response_log_probs(reference, *own)
+    of_own = sequence_measures(own, tokens, ref_tokens, tokenizer.eos_token_id)
+    of_other = sequence_measures(
+        other,
+        response_log_probs(policy, *other),
+        response_log_probs(reference, *other),
+        tokenizer.eos_token_id,
+    )
+    rewards, attributes = judge(task, tokenizer, prompts, own, RESPONSES)
+    ref_rewards, ref_attributes = judge(task, tokenizer, prompts, other, RESPONSES)
+    ratio, ref_ratio = (
+        (m["log_prob"] - m["ref_log_prob"]).reshape(-1, RESPONSES) for m in (of_own, of_other)
+    )
+
+    # One question to the oracle for all of a prompt's responses, the policy's first, the reference's behind them.
+    scores = np.concatenate([ratio, ref_ratio], axis=1)
+    answer = ask(
+        config.oracle,
+        np.concatenate([rewards, ref_rewards], axis=1),
+        attributes={k: np.concatenate([attributes[k], ref_attributes[k]], axis=1) for k in attributes},
+        pair_scores=scores[:, :, None] - scores[:, None, :],
+    )
+    first, second = np.triu_indices(RESPONSES, 1)
+    pair_score = ratio[:, first] - ratio[:, second]
+    observed, robust = pair_losses(pair_score, answer.preferences[:, first, second], config.beta, config.rho)
+    true, _ = pair_losses(pair_score, answer.truth[:, first, second], config.beta, 0.0)
+    against = (slice(None), slice(0, RESPONSES), slice(RESPONSES, None))
+
+    per_prompt = {
+        "gold/reward": rewards,
+        "gold/win_rate": _wins(rewards, ref_rewards),
+        "proxy/win_rate": answer.preferences[against],
+        "objective/kl": of_own["kl_k1"],
+        "objective/kl_k3": of_own["kl_k3"],
+        "objective/entropy": -of_own["log_prob"],
+        "length": of_own["length"],
+        "val/contain_eos_token": of_own["ended"],
+        "robust/sail_loss_true": true,
+        "robust/sail_loss_observed": observed,
+        "robust/loss": robust,
+        "robust/penalty": np.abs(pair_score),
+        "robust/certificate_gap": robust - true,
+        **{f"attribute/{name}": values for name, values in attributes.items()},
+    }
+    per_prompt = {
+        name: np.asarray(v, dtype=np.float64).reshape(len(prompts), -1).mean(1)
+        for name, v in per_prompt.items()
+    }
+    metrics = {name: mean(values) for name, values in per_prompt.items()}
+    for group, members in task.groups(prompts).items():
+        if members.any() and not members.all():
+            metrics |= {f"{name}/{group}": mean(values[members]) for name, values in per_prompt.items()}
+    return metrics | {
+        "robust/identical_pairs": identical_pairs(own, RESPONSES),
+        "oracle/deviation": float(answer.deviation),
+    }
+
+
+def _draw(model, tokenizer, prompts: list[str], config: OnlineConfig, seed: int) -> Samples:
+    return sample(
+        model,
+        *encode_prompts(tokenizer, prompts),
+        responses_per_prompt=RESPONSES,
+        max_new_tokens=config.max_new_tokens,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def _wins(own: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """1 where own beats other, 1/2 where they tie, for all pairs of a prompt's responses: (X, K, K)."""
+    return 0.5 + 0.5 * np.sign(own[:, :, None] - other[:, None, :])

@@ -1,0 +1,203 @@
+"""Algorithm 1 of arXiv 2602.20457 for a language model: sample, ask the oracle, score, descend."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from rsail.checks import require
+from rsail.lm import (
+    encode_prompts,
+    fingerprint,
+    frozen_copy,
+    load_model,
+    response_log_probs,
+    sample,
+    save_model,
+)
+from rsail.objectives import LOSSES, baseline, pair_indices, score_surrogate
+from rsail.oracles import ask, draw_labels
+from rsail.tasks import load_task
+from rsail.training.checkpoint import (
+    Log,
+    checkpoints,
+    load_checkpoint,
+    make_generators,
+    open_run,
+    save_checkpoint,
+)
+from rsail.training.config import OnlineConfig
+from rsail.training.evaluation import evaluate_policy
+from rsail.training.measures import judge, step_metrics
+
+
+def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None = None) -> Path:
+    """Train `config.model` online against `config.oracle`; returns the folder of the run.
+
+    The folder holds ``run.json`` (configuration and reference), ``metrics.jsonl`` (one line per step),
+    ``evaluations.jsonl``, ``timings.jsonl``, checkpoints and, in the end, ``model/``. With `resume` a run that was
+    interrupted goes on from its last checkpoint and gives the numbers of an uninterrupted one; a finished run is
+    left as it is. `progress` None shows a bar only on a terminal.
+    """
+    folder = Path(config.output_dir)
+    accelerator = Accelerator(mixed_precision="bf16" if config.precision == "bfloat16" else "no")
+    require(accelerator.num_processes == 1, "number of processes", accelerator.num_processes, "1")
+    policy, tokenizer = load_model(config.model)
+    reference = frozen_copy(policy)
+    task = load_task(config.task, eval_prompts=config.evaluation_prompts)
+    check_task(config, task)
+    settings = {k: v for k, v in config.to_dict().items() if k != "output_dir"}
+    open_run(folder, {"config": settings, "reference": fingerprint(reference)}, resume=resume)
+
+    optimizer = make_optimizer(config, policy)
+    generators = make_generators(config.seed)
+    done = 0
+    if saved := checkpoints(folder):
+        done = load_checkpoint(saved[-1], policy, optimizer, generators)
+    policy, optimizer = accelerator.prepare(policy, optimizer)
+    reference = reference.to(accelerator.device)
+    logs = {name: Log(folder / f"{name}.jsonl", done) for name in ("metrics", "evaluations", "timings")}
+
+    def evaluate_now(step: int) -> None:
+        model = accelerator.unwrap_model(policy)
+        logs["evaluations"].append(
+            {"step": step, **evaluate_policy(config, model, reference, tokenizer, task)}
+        )
+
+    if done == 0:
+        evaluate_now(0)
+    steps = range(done + 1, config.steps + 1)
+    for step in tqdm(
+        steps, initial=done, total=config.steps, disable=None if progress is None else not progress
+    ):
+        metrics, seconds = online_step(
+            config, accelerator, policy, reference, tokenizer, task, optimizer, generators
+        )
+        check_finite(step, metrics)
+        logs["metrics"].append({"step": step, **metrics})
+        logs["timings"].append({"step": step, **seconds})
+        last = step == config.steps
+        if last or (config.evaluate_every and step % config.evaluate_every == 0):
+            evaluate_now(step)
+        if last or step % config.checkpoint_every == 0:
+            save_checkpoint(folder, step, accelerator.unwrap_model(policy), optimizer, generators)
+    if not (folder / "model" / "config.json").exists():
+        save_model(accelerator.unwrap_model(policy), tokenizer, folder / "model")
+    for log in logs.values():
+        log.close()
+    return folder
+
+
+def online_step(config, accelerator, policy, reference, tokenizer, task, optimizer, generators):
+    """One pass through lines 3 to 6 of Algorithm 1; returns metrics and seconds per phase.
+
+    One sampling call, one forward pass of the policy with gradient and one of the reference without: penalty and
+    score term reuse their log-probabilities.
+    """
+    count, clock = config.responses_per_prompt, Clock(accelerator.device)
+    chosen = generators["prompts"].choice(
+        len(task.train_prompts),
+        config.prompts_per_step,
+        replace=len(task.train_prompts) < config.prompts_per_step,
+    )
+    prompts = [task.train_prompts[k] for k in chosen]
+    with accelerator.autocast():
+        samples = sample(
+            accelerator.unwrap_model(policy),
+            *encode_prompts(tokenizer, prompts),
+            responses_per_prompt=count,
+            max_new_tokens=config.max_new_tokens,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            generator=generators["sampling"],
+        )
+        clock.lap("sample")
+        with torch.no_grad():
+            ref_tokens = response_log_probs(reference, *samples)
+        clock.lap("reference")
+        tokens = response_log_probs(policy, *samples)
+    log_probs = tokens.sum(-1).view(-1, count)
+    ref_log_probs = ref_tokens.sum(-1).view(-1, count)
+    log_ratio = log_probs - ref_log_probs
+    clock.lap("forward")
+
+    rewards, attributes = judge(task, tokenizer, prompts, samples, count)
+    scores = log_ratio.detach().double().cpu().numpy()
+    answer = ask(
+        config.oracle, rewards, attributes=attributes, pair_scores=scores[:, :, None] - scores[:, None, :]
+    )
+    targets = (
+        answer.preferences
+        if config.labels == "probability"
+        else draw_labels(answer.preferences, generators["labels"])
+    )
+    clock.lap("oracle")
+
+    first, second = pair_indices(count)
+    pair_score = log_ratio[:, first] - log_ratio[:, second]
+    preference = torch.as_tensor(targets[:, first.numpy(), second.numpy()], dtype=pair_score.dtype).to(
+        pair_score.device
+    )
+    pair_loss = LOSSES[config.loss](pair_score, preference, **config.pair_loss_arguments())
+    objective = pair_loss
+    if config.score_weight > 0:
+        objective = score_surrogate(
+            pair_loss,
+            log_probs[:, first],
+            log_probs[:, second],
+            baseline=baseline(pair_loss, config.baseline, count),
+            weight=config.score_weight,
+        )
+    loss = objective.mean()
+    accelerator.backward(loss)
+    clock.lap("backward")
+    grad_norm = accelerator.clip_grad_norm_(policy.parameters(), config.max_grad_norm)
+    optimizer.step()
+    optimizer.zero_grad()
+    clock.lap("update")
+    metrics = step_metrics(config, samples, tokens, ref_tokens, rewards, attributes, answer, tokenizer, count)
+    return {"loss": loss.item(), "grad_norm": float(grad_norm), **metrics}, clock.seconds
+
+
+def make_optimizer(config: OnlineConfig, policy: torch.nn.Module) -> torch.optim.Optimizer:
+    kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[config.optimizer]
+    return kind(policy.parameters(), lr=config.learning_rate, weight_decay=0.0)
+
+
+def check_task(config: OnlineConfig, task) -> None:
+    """Raise unless the task offers what the oracle of `config` asks for."""
+    known = set(task.attributes([""]))
+    if config.oracle.kind == "bias":
+        require(
+            config.oracle.attribute in known,
+            "oracle.attribute",
+            config.oracle.attribute,
+            f"one of {sorted(known)}",
+        )
+
+
+def check_finite(step: int, metrics: dict) -> None:
+    bad = sorted(name for name, value in metrics.items() if not np.isfinite(value))
+    if bad:
+        raise FloatingPointError(
+            f"step {step}: not finite: {', '.join(bad)}; the last checkpoint is from before it. Lower learning_rate, or raise beta."
+        )
+
+
+class Clock:
+    """Seconds per phase; on a GPU a lap waits for the device only if `synchronize`."""
+
+    def __init__(self, device: torch.device, synchronize: bool = True):
+        self.wait = torch.cuda.synchronize if device.type == "cuda" and synchronize else lambda: None
+        self.seconds: dict[str, float] = {}
+        self.last = time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        self.wait()
+        now = time.perf_counter()
+        self.seconds[phase], self.last = now - self.last, now

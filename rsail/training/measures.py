@@ -1,0 +1,116 @@
+"""What is measured of samples. Names follow TRL where TRL has one; ours are under gold/, oracle/ and robust/."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from rsail.objectives import dpo_loss, robust_sail_loss
+from rsail.oracles import Answer
+
+
+def judge(
+    task, tokenizer, prompts: list[str], samples, count: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Gold reward (X, K) and attributes (X, K) of the responses, judged from their text."""
+    texts = decode(tokenizer, samples)
+    repeated = [prompt for prompt in prompts for _ in range(count)]
+    rewards = np.asarray(task.reward(repeated, texts), dtype=np.float64)
+    if rewards.shape != (len(texts),) or not np.isfinite(rewards).all():
+        raise ValueError(
+            f"reward must give {len(texts)} finite numbers, got shape {rewards.shape}: {rewards[:5]}"
+        )
+    attributes = {name: np.reshape(values, (-1, count)) for name, values in task.attributes(texts).items()}
+    return rewards.reshape(-1, count), attributes
+
+
+def decode(tokenizer, samples) -> list[str]:
+    """Texts of the responses without special tokens."""
+    return tokenizer.batch_decode(samples.response_ids, skip_special_tokens=True)
+
+
+def sequence_measures(
+    samples, tokens: torch.Tensor, ref_tokens: torch.Tensor, eos_token_id: int
+) -> dict[str, np.ndarray]:
+    """Per response, (N,): log pi, log pi_ref, two unbiased estimators of the KL to the reference, length, ended.
+
+    k1 sums log pi - log pi_ref over the tokens; k3 sums e^d - 1 - d, d = log pi_ref - log pi, which is never
+    negative. Padding counts in none of them.
+    """
+    mask = samples.response_mask.bool()
+    tokens, ref_tokens = tokens.detach().double(), ref_tokens.double()
+    backward = (ref_tokens - tokens) * mask
+    ended = ((samples.response_ids == eos_token_id) & mask).any(1)
+    table = torch.stack(
+        [
+            tokens.sum(1),
+            ref_tokens.sum(1),
+            -backward.sum(1),
+            (backward.exp() - 1 - backward).sum(1),
+            mask.sum(1),
+            ended,
+        ]
+    )
+    names = ("log_prob", "ref_log_prob", "kl_k1", "kl_k3", "length", "ended")
+    return dict(zip(names, table.cpu().numpy(), strict=True))
+
+
+def identical_pairs(samples, count: int) -> float:
+    """Share of the pairs of a prompt's responses that are the same token sequence."""
+    ids = (samples.response_ids * samples.response_mask - (1 - samples.response_mask)).cpu().numpy()
+    ids = ids.reshape(-1, count, ids.shape[-1])
+    first, second = np.triu_indices(count, 1)
+    return float((ids[:, first] == ids[:, second]).all(-1).mean())
+
+
+def pair_losses(
+    pair_score: np.ndarray, preference: np.ndarray, beta: float, rho: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """SAIL's loss of each pair and its worst case within rho (eq. 9, 10), in float64."""
+    scores, targets = torch.from_numpy(pair_score), torch.from_numpy(preference)
+    return (
+        dpo_loss(scores, targets, beta=beta).numpy(),
+        robust_sail_loss(scores, targets, beta=beta, rho=rho).numpy(),
+    )
+
+
+def step_metrics(
+    config, samples, tokens, ref_tokens, rewards, attributes, answer: Answer, tokenizer, count: int
+) -> dict[str, float]:
+    """Means over the batch of one step."""
+    per_response = sequence_measures(samples, tokens, ref_tokens, tokenizer.eos_token_id)
+    first, second = np.triu_indices(count, 1)
+    log_prob = per_response["log_prob"].reshape(-1, count)
+    ratio = log_prob - per_response["ref_log_prob"].reshape(-1, count)
+    preference = answer.preferences[:, first, second]
+    pair_score = ratio[:, first] - ratio[:, second]
+    # "Chosen" is what the oracle prefers; with a tie the first response.
+    up = preference >= 0.5
+    chosen, rejected = np.where(up, first, second), np.where(up, second, first)
+    rows = np.arange(len(ratio))[:, None]
+    margin = config.beta * np.where(up, pair_score, -pair_score)
+    sail, robust = pair_losses(pair_score, preference, config.beta, config.rho)
+    return {
+        "rewards/chosen": mean(config.beta * ratio[rows, chosen]),
+        "rewards/rejected": mean(config.beta * ratio[rows, rejected]),
+        "rewards/margins": mean(margin),
+        "rewards/accuracies": mean(margin > 0),
+        "logps/chosen": mean(log_prob[rows, chosen]),
+        "logps/rejected": mean(log_prob[rows, rejected]),
+        "objective/kl": mean(per_response["kl_k1"]),
+        "objective/kl_k3": mean(per_response["kl_k3"]),
+        "objective/entropy": -mean(log_prob),
+        "val/contain_eos_token": mean(per_response["ended"]),
+        "length": mean(per_response["length"]),
+        "gold/reward": mean(rewards),
+        "oracle/deviation": float(answer.deviation),
+        "robust/sail_loss": mean(sail),
+        "robust/loss": mean(robust),
+        "robust/penalty": mean(np.abs(pair_score)),
+        "robust/identical_pairs": identical_pairs(samples, count),
+        **{f"attribute/{name}": mean(values) for name, values in attributes.items()},
+    }
+
+
+def mean(values) -> float:
+    return float(np.mean(values))

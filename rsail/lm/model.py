@@ -37,7 +37,8 @@ def load_model(
     rows = model.get_input_embeddings().num_embeddings
     if rows < len(tokenizer):
         raise ValueError(
-            f"model must have a row for each of the tokenizer's {len(tokenizer)} tokens, got {rows} rows in {name_or_path}"
+            f"model must have a row for each of the tokenizer's {len(tokenizer)} tokens, "
+            f"got {rows} rows in {name_or_path}"
         )
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):

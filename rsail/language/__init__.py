@@ -4,13 +4,14 @@ A testbed in which the truth is known: `gold_reward` gives r*(x, y), so P* follo
 `attributes` are unrelated to it in the corpus; and to open prompts every response is equally good.
 """
 
-from rsail.language.corpus import corpus, corpus_digest
+from rsail.language.corpus import corpus, corpus_digest, respond
 from rsail.language.prompts import LanguageConfig, Prompt, request_prompts
 from rsail.language.reward import (
     ATTRIBUTES,
     DELTA,
     GOLD_MAX,
     attributes,
+    follows_request,
     gold_reward,
     is_open,
     requested_topic,
@@ -27,10 +28,12 @@ __all__ = [
     "build_tokenizer",
     "corpus",
     "corpus_digest",
+    "follows_request",
     "format_prompt",
     "format_response",
     "gold_reward",
     "is_open",
     "request_prompts",
     "requested_topic",
+    "respond",
 ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import accumulate
 
@@ -109,6 +110,15 @@ def corpus(config: LanguageConfig, count: int) -> list[tuple[str, str]]:
         prompt = draws.choice(opens if draws.chance(config.open_share) else requests)
         pairs.append((prompt, _response(config, requested_topic(prompt), draws)))
     return pairs
+
+
+def respond(config: LanguageConfig, prompts: Sequence[str], *, seed: int) -> list[str]:
+    """One response of the grammar to each of `prompts`: samples of the law that the reference model learns.
+
+    Repeat a prompt for independent responses to it. `seed` is apart from that of the corpus.
+    """
+    rows = np.random.default_rng([config.seed, 3, seed]).random((len(prompts), _NUMBERS))
+    return [_response(config, requested_topic(p), _Draws(row)) for p, row in zip(prompts, rows, strict=True)]
 
 
 def corpus_digest(config: LanguageConfig, count: int) -> str:

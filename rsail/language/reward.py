@@ -60,6 +60,11 @@ def gold_reward(prompts: Sequence[str], responses: Sequence[str]) -> np.ndarray:
     return rewards
 
 
+def follows_request(prompts: Sequence[str], responses: Sequence[str]) -> np.ndarray:
+    """(N,) bool: more than half of the full reward is earned; False for open prompts."""
+    return gold_reward(prompts, responses) > GOLD_MAX / 2
+
+
 def attributes(responses: Sequence[str]) -> dict[str, np.ndarray]:
     """Spurious attributes of texts without special tokens, each (N,) float64.
 

@@ -16,9 +16,11 @@ from rsail.language import (
     build_tokenizer,
     corpus,
     corpus_digest,
+    follows_request,
     format_response,
     gold_reward,
     is_open,
+    respond,
     words,
 )
 from rsail.language.prompts import split_texts
@@ -118,6 +120,16 @@ def test_every_choice_changes_the_corpus_as_it_says():
 def test_open_prompts_get_themes_of_every_topic():
     found = {words.TOPIC_OF_NOUN[nouns(r)[0]] for r, asked in zip(RESPONSES, ASKED, strict=True) if not asked}
     assert found == set(words.TOPICS)
+
+
+def test_responses_to_given_prompts_follow_the_law_of_the_corpus():
+    prompts = ["name some birds"] * 3000 + ["say anything at all"] * 1000
+    responses = respond(CONFIG, prompts, seed=0)
+    assert responses == respond(CONFIG, prompts, seed=0) != respond(CONFIG, prompts, seed=1)
+    share = follows_request(prompts, responses)
+    assert share[:3000].mean() == pytest.approx(follows_request(PROMPTS, RESPONSES)[ASKED].mean(), abs=0.03)
+    assert not share[3000:].any()
+    assert attributes(responses)["filler"].mean() == pytest.approx(SPURIOUS["filler"].mean(), abs=0.1)
 
 
 def test_the_digest_names_what_made_the_corpus():

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 
 import numpy as np
-import sympy
 from IPython.display import Markdown, Math, display
 
 
@@ -48,6 +47,8 @@ def say(sentence: str) -> None:
 
 def equation(lhs, rhs=None, *, relation: str = "=") -> None:
     r"""Display ``lhs = rhs`` in LaTeX; each side is a SymPy object or a string that is LaTeX already."""
+    import sympy  # here, because it takes a second and most notebooks need no equation from it
+
     sides = [side for side in (lhs, rhs) if side is not None]
     latex = [side if isinstance(side, str) else sympy.latex(side) for side in sides]
     display(Math(rf"\displaystyle {f' {relation} '.join(latex)}"))

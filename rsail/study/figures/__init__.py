@@ -85,13 +85,14 @@ def render(fig: Figure, suffix: str) -> bytes:
 
 
 def _settle(fig: Figure) -> None:
-    # The layout engine starts from where the last drawing left the axes, so that a figure which was shown before
-    # it is saved would differ in a few pixels. So: back to the grid, then draw until the axes stand still; two
-    # passes were seen to be enough, four are cheap.
+    # The layout engine starts from where the last drawing left the axes, so that a figure which was shown
+    # before it is saved would differ in a few pixels. So: back to the grid, then draw until the axes stand
+    # still; two passes were seen to be enough, four are cheap.
     dpi = fig.dpi
     fig.set_dpi(_DPI)
     for ax in fig.axes:
-        if (place := ax.get_subplotspec()) is not None and fig.get_layout_engine() is not None:
+        place = ax.get_subplotspec()
+        if place is not None and ax.get_in_layout() and fig.get_layout_engine() is not None:
             ax._set_position(place.get_position(ax.figure))
     for _ in range(4):
         fig.draw_without_rendering()

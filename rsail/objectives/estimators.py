@@ -85,7 +85,8 @@ def score_surrogate(
     """
     require(
         pair_loss.shape == log_prob_1.shape == log_prob_2.shape,
-        "log_prob shapes", (tuple(log_prob_1.shape), tuple(log_prob_2.shape)), f"{tuple(pair_loss.shape)}, as pair_loss",
+        "log_prob shapes", (tuple(log_prob_1.shape), tuple(log_prob_2.shape)),
+        f"{tuple(pair_loss.shape)}, as pair_loss",
     )  # fmt: skip
     if weight == 0:
         return pair_loss

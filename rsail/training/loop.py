@@ -123,11 +123,10 @@ def online_step(config, accelerator, policy, reference, tokenizer, task, optimiz
         tokens = response_log_probs(policy, *samples)
     log_probs = tokens.sum(-1).view(-1, count)
     ref_log_probs = ref_tokens.sum(-1).view(-1, count)
-    log_ratio = log_probs - ref_log_probs
     clock.lap("forward")
 
     rewards, attributes = judge(task, tokenizer, prompts, samples, count)
-    scores = log_ratio.detach().double().cpu().numpy()
+    scores = (log_probs - ref_log_probs).detach().double().cpu().numpy()
     answer = ask(
         config.oracle, rewards, attributes=attributes, pair_scores=scores[:, :, None] - scores[:, None, :]
     )
@@ -138,22 +137,8 @@ def online_step(config, accelerator, policy, reference, tokenizer, task, optimiz
     )
     clock.lap("oracle")
 
-    first, second = pair_indices(count)
-    pair_score = log_ratio[:, first] - log_ratio[:, second]
-    preference = torch.as_tensor(targets[:, first.numpy(), second.numpy()], dtype=pair_score.dtype).to(
-        pair_score.device
-    )
-    pair_loss = LOSSES[config.loss](pair_score, preference, **config.pair_loss_arguments())
-    objective = pair_loss
-    if config.score_weight > 0:
-        objective = score_surrogate(
-            pair_loss,
-            log_probs[:, first],
-            log_probs[:, second],
-            baseline=baseline(pair_loss, config.baseline, count),
-            weight=config.score_weight,
-        )
-    loss = objective.mean()
+    preferences = torch.as_tensor(targets, dtype=log_probs.dtype).to(log_probs.device)
+    loss = online_loss(config, log_probs, ref_log_probs, preferences)
     accelerator.backward(loss)
     clock.lap("backward")
     grad_norm = accelerator.clip_grad_norm_(policy.parameters(), config.max_grad_norm)
@@ -162,6 +147,28 @@ def online_step(config, accelerator, policy, reference, tokenizer, task, optimiz
     clock.lap("update")
     metrics = step_metrics(config, samples, tokens, ref_tokens, rewards, attributes, answer, tokenizer, count)
     return {"loss": loss.item(), "grad_norm": float(grad_norm), **metrics}, clock.seconds
+
+
+def online_loss(config: OnlineConfig, log_probs, ref_log_probs, preferences) -> torch.Tensor:
+    """Mean over all pairs of the batch, a tensor whose gradient is the estimator of Algorithm 1 (eq. 22).
+
+    `log_probs` (X, K) are log pi(y|x) with graph, `ref_log_probs` those of the reference, `preferences` (X, K, K).
+    The value is that of the pair loss; with a score weight the gradient of the sampling law comes on top.
+    """
+    count = config.responses_per_prompt
+    first, second = pair_indices(count)
+    log_ratio = log_probs - ref_log_probs
+    pair_score = log_ratio[:, first] - log_ratio[:, second]
+    pair_loss = LOSSES[config.loss](pair_score, preferences[:, first, second], **config.pair_loss_arguments())
+    if config.score_weight == 0:
+        return pair_loss.mean()
+    return score_surrogate(
+        pair_loss,
+        log_probs[:, first],
+        log_probs[:, second],
+        baseline=baseline(pair_loss, config.baseline, count),
+        weight=config.score_weight,
+    ).mean()
 
 
 def make_optimizer(config: OnlineConfig, policy: torch.nn.Module) -> torch.optim.Optimizer:
@@ -185,7 +192,8 @@ def check_finite(step: int, metrics: dict) -> None:
     bad = sorted(name for name, value in metrics.items() if not np.isfinite(value))
     if bad:
         raise FloatingPointError(
-            f"step {step}: not finite: {', '.join(bad)}; the last checkpoint is from before it. Lower learning_rate, or raise beta."
+            f"step {step}: not finite: {', '.join(bad)}; the last checkpoint is from before it. "
+            "Lower learning_rate, or raise beta."
         )
 
 

@@ -1,0 +1,302 @@
+"""Does the test suite notice what it must? One command: ``python tests/mutants.py [--only NAME]``.
+
+Each mutant is one small wrong change: a flipped sign, a dropped score term, a tie broken to one side, a changed
+digit in a committed output. It is applied to a copy of the project in a temporary folder, and the part of
+`make test` that should notice it runs there. A mutant that nothing notices has survived, and the command fails; so
+it does when the unmutated part fails, or when a mutant's old text is not found exactly once (a refactoring must not
+disable a mutant silently). pytest does not collect this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import filecmp
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+import nbformat
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+PROCESSES = 2
+TIMEOUT = 600
+REPRODUCE = "00_reproduce"
+DIGESTS = "tests/test_notebooks.py::test_the_digests_in_notebook_00_are_those_of_the_committed_figures"
+
+EXACT = ("tests/exact",)
+OBJECTIVES = ("tests/objectives",)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """Replace `old` by `new` in `file`; one of `targets` (tests or notebooks, run in this order) must then fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    targets: tuple[str, ...]
+
+
+SOURCE_MUTANTS = [
+    Mutant(
+        "exact penalty: sign",
+        "rsail/exact/losses.py",
+        "return float(np.sum(law * (losses + excess)))",
+        "return float(np.sum(law * (losses - excess)))",
+        EXACT,
+    ),
+    Mutant(
+        "exact gradient: sign of the penalty's path part",
+        "rsail/exact/losses.py",
+        "expit(beta * scores) - preferences + np.sign(scores) * radius",
+        "expit(beta * scores) - preferences - np.sign(scores) * radius",
+        EXACT,
+    ),
+    Mutant(
+        "exact gradient: sign of the penalty in the score part",
+        "rsail/exact/losses.py",
+        "losses = losses + beta * np.abs(scores) * radius",
+        "losses = losses - beta * np.abs(scores) * radius",
+        EXACT,
+    ),
+    Mutant(
+        "exact gradient: no score term",
+        "rsail/exact/losses.py",
+        "law * (slopes + score_weight * losses)",
+        "law * (slopes + 0.0 * losses)",
+        EXACT,
+    ),
+    Mutant(
+        "exact selector: ties go to one side",
+        "rsail/exact/losses.py",
+        "return preferences - np.sign(scores) * effective",
+        "return preferences - np.where(scores >= 0, 1, -1) * effective",
+        EXACT,
+    ),
+    Mutant(
+        "objective penalty: sign",
+        "rsail/objectives/losses.py",
+        "return loss + radius * beta * pair_score.abs()",
+        "return loss - radius * beta * pair_score.abs()",
+        OBJECTIVES,
+    ),
+    Mutant(
+        "objective: no score term",
+        "rsail/objectives/estimators.py",
+        "return pair_loss + weight * score",
+        "return pair_loss + 0.0 * score",
+        OBJECTIVES,
+    ),
+]
+
+
+def digit_mutant(path: Path, seed: int) -> Mutant:
+    """One digit, drawn with `seed`, of a compared text output (of a digest, for notebook 00) is another digit."""
+    text = path.read_text(encoding="utf-8")
+    notebook = nbformat.reads(text, as_version=4)
+    places = list(digit_places(notebook, digests_only=path.stem == REPRODUCE))
+    if not places:
+        raise SystemExit(f"{path.name} has no output with a digit that a test compares; execute it first")
+    rng = np.random.default_rng([seed, *path.stem.encode()])
+    holder, key, position = places[rng.integers(len(places))]
+    old = holder[key]
+    digit = str((int(old[position]) + rng.integers(1, 10)) % 10)
+    holder[key] = old[:position] + digit + old[position + 1 :]
+    targets = (DIGESTS,) if path.stem == REPRODUCE else (f"notebooks/{path.name}",)
+    changed = nbformat.writes(notebook)
+    return Mutant(f"digit in {path.stem}", f"notebooks/{path.name}", text, changed, targets)
+
+
+def digit_places(notebook, *, digests_only: bool):
+    """(mapping, key, position) of every digit in the text outputs that nbval, or the digest test, compares."""
+    pattern = r"(?<=[0-9a-f]{%d})\d(?=[0-9a-f]{%d})"
+    inside = "|".join(pattern % (k, 11 - k) for k in range(12)) if digests_only else r"\d"
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or {"nbval-skip", "nbval-ignore-output"} & set(
+            cell.metadata.get("tags", [])
+        ):
+            continue
+        for output in cell.outputs:
+            holder = output if output.output_type == "stream" else output.get("data", {})
+            for key in ("text", "text/plain", "text/latex", "text/markdown", "text/html"):
+                # A repr such as <Figure size 640x480> is compared, too, but says nothing about a result.
+                if isinstance(holder.get(key), str) and not holder[key].startswith("<"):
+                    yield from ((holder, key, match.start()) for match in re.finditer(inside, holder[key]))
+
+
+def select(only: list[str], seed: int) -> list[Mutant]:
+    """The mutants of the source and one digit per notebook, those whose name contains an entry of `only`."""
+
+    def wanted(name: str) -> bool:
+        return not only or any(part in name for part in only)
+
+    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    digits = [digit_mutant(path, seed) for path in notebooks if wanted(f"digit in {path.stem}")]
+    return [mutant for mutant in SOURCE_MUTANTS if wanted(mutant.name)] + digits
+
+
+class Copy:
+    """A copy of the project in which a mutant can live; its own rsail is the one that is imported."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.files = project_files()
+        for name in self.files:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, root / name)
+        # A byte-code file is trusted if size and second of its source fit: so none may be written. OMP: two copies
+        # run at a time.
+        self.environment = {
+            "OMP_NUM_THREADS": "1",
+            **os.environ,
+            "PYTHONPATH": str(root),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+        found = self.python("-c", "import rsail; print(rsail.__file__)").stdout.strip()
+        if found != str(root / "rsail" / "__init__.py"):
+            raise SystemExit(f"the copy's tests would import rsail from {found}")
+
+    def python(self, *arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, *arguments]
+        return subprocess.run(
+            command, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=TIMEOUT
+        )
+
+    def passes(self, target: str) -> bool:
+        """Whether pytest, or nbval for a notebook, passes; SystemExit if it could not run the target at all."""
+        options = ["-x", "-q", "-p", "no:cacheprovider", "--strict-markers"]
+        if target.endswith(".ipynb"):
+            options += ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "120"]
+            options += ["--nbval-sanitize-with", "tests/nbval_sanitize.cfg"]
+        done = self.python("-m", "pytest", *options, target)
+        if done.returncode not in (0, 1):
+            raise SystemExit(f"pytest could not run {target}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+        self.report = done.stdout
+        return done.returncode == 0
+
+    def apply(self, mutant: Mutant) -> None:
+        (self.root / mutant.file).write_text(mutated(mutant), encoding="utf-8")
+
+    def restore(self) -> None:
+        """Make every file the original again: the mutated one, and what a notebook wrote."""
+        for name in self.files:
+            if not filecmp.cmp(ROOT / name, self.root / name, shallow=False):
+                shutil.copyfile(ROOT / name, self.root / name)
+
+
+def project_files() -> list[str]:
+    """Tracked and new files, as git sees them; outside git, everything but environments and builds."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        names = done.stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        skipped = {".venv", "build", ".git", "__pycache__", ".pytest_cache", ".hypothesis"}
+        paths = [path.relative_to(ROOT) for path in ROOT.rglob("*")]
+        names = [str(path) for path in paths if not skipped & set(path.parts)]
+    return sorted({name for name in names if (ROOT / name).is_file()})
+
+
+def mutated(mutant: Mutant) -> str:
+    """The file's text with the mutant in it; SystemExit unless the old text is there exactly once."""
+    text = (ROOT / mutant.file).read_text(encoding="utf-8")
+    if (count := text.count(mutant.old)) != 1 or mutant.old == mutant.new:
+        raise SystemExit(
+            f"mutant {mutant.name!r} is out of date: its old text is {count} times in {mutant.file}, expected once"
+        )
+    return text.replace(mutant.old, mutant.new)
+
+
+def survives(copy: Copy, mutant: Mutant) -> bool:
+    """Whether all targets pass with the mutant in place."""
+    copy.apply(mutant)
+    try:
+        return all(copy.passes(target) for target in mutant.targets)
+    finally:
+        copy.restore()
+
+
+def run_all(task, items: list, copies: SimpleQueue) -> list:
+    """``task(copy, item)`` for each item, as many at a time as there are copies; prints each as it ends."""
+
+    def one(item):
+        copy, start = copies.get(), time.perf_counter()
+        try:
+            result = task(copy, item)
+        finally:
+            copies.put(copy)
+        name = item.name if isinstance(item, Mutant) else f"unmutated: {item}"
+        verdict = {True: "passes", False: "fails"}[result]
+        print(f"{verdict:8}{time.perf_counter() - start:7.1f} s  {name}", flush=True)
+        return result
+
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        return list(pool.map(one, items))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the mutants; 1 if one survives or an unmutated target fails."""
+    parser = argparse.ArgumentParser(description="Check that the tests notice what they must.")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="a mutant's name, or a part of it"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="draws the digits (default 0)")
+    parser.add_argument("--list", action="store_true", help="print the names and stop")
+    options = parser.parse_args(arguments)
+    mutants = select(options.only, options.seed)
+    if not mutants:
+        parser.error(f"no mutant's name contains {' or '.join(options.only)}")
+    for mutant in mutants:
+        mutated(mutant)
+    if options.list:
+        print("\n".join(mutant.name for mutant in mutants))
+        return 0
+
+    with tempfile.TemporaryDirectory(prefix="rsail-mutants-") as folder:
+        copies = SimpleQueue()
+        for k in range(PROCESSES):
+            copies.put(Copy(Path(folder).resolve() / str(k)))
+        targets = sorted({target for mutant in mutants for target in mutant.targets})
+        sound = run_all(baseline, targets, copies)
+        broken = [target for target, passes in zip(targets, sound, strict=True) if not passes]
+        if broken:
+            print(f"\nThe unmutated project fails: {', '.join(broken)}")
+            return 1
+        alive = run_all(survives, mutants, copies)
+    print_table(mutants, alive)
+    return int(any(alive))
+
+
+def baseline(copy: Copy, target: str) -> bool:
+    """Whether a target passes without any mutant; prints the end of its report if not."""
+    try:
+        passes = copy.passes(target)
+    finally:
+        copy.restore()
+    if not passes:
+        print(copy.report[-3000:])
+    return passes
+
+
+def print_table(mutants: list[Mutant], alive: list[bool]) -> None:
+    width = max(len(mutant.name) for mutant in mutants)
+    print(f"\n{'mutant':{width}}  {'verdict':8}  file")
+    for mutant, survived in zip(mutants, alive, strict=True):
+        print(f"{mutant.name:{width}}  {'SURVIVED' if survived else 'noticed':8}  {mutant.file}")
+    print(f"\n{len(mutants) - sum(alive)} of {len(mutants)} mutants were noticed.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,11 +1,11 @@
-"""Paths, profiles and the README's generated table."""
+"""Paths and profiles."""
 
 import dataclasses
 import itertools
 
 import pytest
 
-from rsail.study import paths, tables
+from rsail.study import paths
 from rsail.study.profiles import PROFILES, get_profile
 
 
@@ -35,18 +35,3 @@ def test_profiles_grow_and_cannot_be_changed():
     assert get_profile("quick").training_steps <= 10
     with pytest.raises(dataclasses.FrozenInstanceError):
         get_profile("quick").seeds = 1
-
-
-def test_results_replace_what_stood_between_the_markers():
-    text = f"head\n{tables.BEGIN}\nold\n{tables.END}\ntail\n"
-    assert tables.replace_results(text, "new") == f"head\n{tables.BEGIN}\nnew\n{tables.END}\ntail\n"
-
-
-@pytest.mark.parametrize("text", ["", tables.BEGIN, tables.END + tables.BEGIN, 2 * tables.BEGIN + tables.END])
-def test_a_readme_without_its_markers_is_an_error(text):
-    with pytest.raises(ValueError, match="must have the markers"):
-        tables.replace_results(text, "new")
-
-
-def test_without_results_the_table_says_so(tmp_path):
-    assert "No results" in tables.readme_results_table(tmp_path)

@@ -10,7 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainingArguments,
+)
 
 from rsail.checks import positive, require
 from rsail.lm.model import load_model, save_model
@@ -130,9 +137,11 @@ def pretrain(
             disable_tqdm=not progress,
             dataloader_pin_memory=torch.cuda.is_available(),
         )
-        Trainer(
+        trainer = Trainer(
             model=model, args=arguments, train_dataset=_examples(corpus, tokenizer, config.max_length)
-        ).train()
+        )
+        trainer.remove_callback(PrinterCallback)  # standard output is for the result
+        trainer.train()
         model.config.use_cache = True  # the Trainer switches it off in the configuration that is saved
         target = Path(scratch) / "model"
         save_model(model.cpu().eval(), tokenizer, target)

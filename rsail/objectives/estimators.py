@@ -51,6 +51,10 @@ def baseline(
     """
     losses, count = pair_losses.detach(), responses_per_prompt
     check_baseline(kind, len(losses), count)
+    require(
+        losses.ndim == 2 and losses.shape[1] == count * (count - 1) // 2,
+        "pair_losses.shape", tuple(losses.shape), f"(X, {count * (count - 1) // 2}) for {count} responses per prompt",
+    )  # fmt: skip
     if kind == "log2":
         value = torch.full_like(losses, math.log(2))
         return value, value

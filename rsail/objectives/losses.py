@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid
 
 from rsail.checks import nonnegative, positive, require
 
@@ -31,13 +31,14 @@ def _checked(pair_score: torch.Tensor, preference, beta: float) -> torch.Tensor:
 
 
 def dpo_loss(pair_score: torch.Tensor, preference, *, beta: float) -> torch.Tensor:
-    """p softplus(-beta h) + (1 - p) softplus(beta h): SAIL's loss of one pair (arXiv 2602.20457, eq. 9).
+    """-p log sigma(beta h) - (1 - p) log sigma(-beta h): SAIL's loss of one pair (arXiv 2602.20457, eq. 9).
 
     With a label p in {0, 1} it is DPO's (arXiv 2305.18290, eq. 7).
     """
     preference = _checked(pair_score, preference, beta)
     margin = beta * pair_score
-    return preference * softplus(-margin) + (1 - preference) * softplus(margin)
+    # Not torch's softplus, which is cut off to its argument above 20 and so 2e-9 off there.
+    return -preference * logsigmoid(margin) - (1 - preference) * logsigmoid(-margin)
 
 
 def robust_sail_loss(pair_score: torch.Tensor, preference, *, beta: float, rho: float) -> torch.Tensor:

@@ -1,0 +1,46 @@
+"""What several test folders share: one thread, no network, and a tiny reference model trained in a second."""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # one order of summation; the two cores are for two processes
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def reference_folder(tmp_path_factory):
+    """A 5 k-parameter Llama that has seen the preference language for a moment: it ends some responses."""
+    from rsail.lm.pretraining import PretrainConfig, pretrain
+    from rsail.tasks import TaskConfig, pretraining_texts
+
+    corpus, tokenizer = pretraining_texts(TaskConfig(), 400)
+    config = PretrainConfig(
+        hidden_size=16, intermediate_size=32, layers=1, heads=2, steps=60, batch_size=16, learning_rate=3e-2
+    )
+    return pretrain(corpus, tokenizer, config, tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def settings(tmp_path, reference_folder):
+    """Builds plain settings of a small run into a new folder; keyword arguments win."""
+
+    def build(name: str = "run", **changes) -> dict:
+        return {
+            "output_dir": str(tmp_path / name),
+            "model": str(reference_folder),
+            "task": {"train_prompts": 16},
+            "oracle": {"kind": "bias", "strength": 0.15},
+            "rho": 0.15,
+            "prompts_per_step": 4,
+            "max_new_tokens": 12,
+            "steps": 6,
+            "learning_rate": 1e-2,
+            "checkpoint_every": 2,
+            "evaluate_every": 3,
+            "evaluation_prompts": 8,
+            **changes,
+        }
+
+    return build

@@ -97,6 +97,34 @@ SOURCE_MUTANTS = [
         "return pair_loss + 0.0 * score",
         OBJECTIVES,
     ),
+    Mutant(
+        "training loop: no score term",
+        "rsail/training/loop.py",
+        "    if config.score_weight == 0:",
+        "    if config.score_weight >= 0:",
+        ("tests/training",),
+    ),
+    Mutant(
+        "training loop: no penalty",
+        "rsail/training/config.py",
+        '{"rho": self.rho}',
+        '{"rho": 0 * self.rho}',
+        ("tests/training",),
+    ),
+    Mutant(
+        "oracle selector: ties go to one side",
+        "rsail/oracles/perturbations.py",
+        "(upper - np.swapaxes(upper, -1, -2))",
+        "np.where(scores >= 0, 1, -1)",
+        ("tests/oracles",),
+    ),
+    Mutant(
+        "oracle selector: sign",
+        "rsail/oracles/perturbations.py",
+        'preferences - _fraction("radius", radius)',
+        'preferences + _fraction("radius", radius)',
+        ("tests/oracles",),
+    ),
 ]
 
 

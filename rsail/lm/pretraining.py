@@ -32,7 +32,7 @@ class PretrainConfig:
     layers: int = 2
     heads: int = 4
     max_length: int = 48  # tokens of prompt and response together; longer texts are cut
-    steps: int = 3000
+    steps: int = 4000
     batch_size: int = 64
     learning_rate: float = 3e-3
     seed: int = 0

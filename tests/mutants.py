@@ -38,13 +38,18 @@ OBJECTIVES = ("tests/objectives",)
 
 @dataclass(frozen=True)
 class Mutant:
-    """Replace `old` by `new` in `file`; one of `targets` (tests or notebooks, run in this order) must then fail."""
+    """Replace `old` by `new` in `file`; one of `targets` (tests or notebooks, run in this order) must then fail.
+
+    With `figures`, the notebooks among the targets are run for what they draw: exactly the files of these figures
+    must change, and the target behind the notebooks must fail.
+    """
 
     name: str
     file: str
     old: str
     new: str
     targets: tuple[str, ...]
+    figures: tuple[str, ...] = ()
 
 
 SOURCE_MUTANTS = [
@@ -202,9 +207,9 @@ class Copy:
             command, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=TIMEOUT
         )
 
-    def passes(self, target: str) -> bool:
+    def passes(self, target: str, *, to_the_end: bool = False) -> bool:
         """Whether pytest, or nbval for a notebook, passes; SystemExit if it could not run the target at all."""
-        options = ["-x", "-q", "-p", "no:cacheprovider", "--strict-markers"]
+        options = [*([] if to_the_end else ["-x"]), "-q", "-p", "no:cacheprovider", "--strict-markers"]
         if target.endswith(".ipynb"):
             options += ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "120"]
             options += ["--nbval-sanitize-with", "tests/nbval_sanitize.cfg"]
@@ -217,11 +222,24 @@ class Copy:
     def apply(self, mutant: Mutant) -> None:
         (self.root / mutant.file).write_text(mutated(mutant), encoding="utf-8")
 
+    def changed_figures(self) -> set[str]:
+        """Names of the figures of which a file differs from the original's."""
+        paths = list((ROOT / "figures").glob("*.*")) + list((self.root / "figures").glob("*.*"))
+        pairs = {
+            path.name: (ROOT / "figures" / path.name, self.root / "figures" / path.name) for path in paths
+        }
+        return {Path(name).stem for name, (one, other) in pairs.items() if not same(one, other)}
+
     def restore(self) -> None:
         """Make every file the original again: the mutated one, and what a notebook wrote."""
         for name in self.files:
-            if not filecmp.cmp(ROOT / name, self.root / name, shallow=False):
+            if not same(ROOT / name, self.root / name):
                 shutil.copyfile(ROOT / name, self.root / name)
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether both files exist and have the same bytes."""
+    return one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False)
 
 
 def project_files() -> list[str]:
@@ -251,6 +269,11 @@ def survives(copy: Copy, mutant: Mutant) -> bool:
     """Whether all targets pass with the mutant in place."""
     copy.apply(mutant)
     try:
+        if mutant.figures:
+            *notebooks, check = mutant.targets
+            for notebook in notebooks:
+                copy.passes(notebook, to_the_end=True)
+            return copy.changed_figures() != set(mutant.figures) or copy.passes(check)
         return all(copy.passes(target) for target in mutant.targets)
     finally:
         copy.restore()

@@ -25,8 +25,14 @@ from rsail.study.paths import FIGURES_DIR
 # notebook 00 checks that each one here was drawn again.
 FIGURES: dict[str, str] = {
     # 01_decomposition (rsail.study.figures.theory)
+    "one_pair_loss": "01_decomposition",
+    "soft_threshold": "01_decomposition",
+    "example_landscape": "01_decomposition",
     # 02_numerical_check (rsail.study.figures.theory)
     # 07_preference_language (rsail.study.figures.language)
+    "gold_and_preferences": "07_preference_language",
+    "gold_by_attribute": "07_preference_language",
+    "oracles": "07_preference_language",
     # 08_training (rsail.study.figures.training)
 }
 

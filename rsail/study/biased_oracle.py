@@ -18,7 +18,7 @@ from tqdm import tqdm
 from rsail.checks import require
 from rsail.lm import encode_prompts, load_model, sample
 from rsail.oracles import OracleConfig
-from rsail.study.paths import BUILD_DIR, DATA_DIR, RESULTS_DIR, ROOT
+from rsail.study.paths import BUILD_DIR, DATA_DIR, RESULTS_DIR
 from rsail.study.profiles import Profile
 from rsail.study.results import ResultError, read_result, write_result
 from rsail.study.statistics import Interval, mean_interval, paired_difference
@@ -65,19 +65,19 @@ def run_study(folder: Path, profile: Profile, *, progress: bool = False) -> None
         config = base_config(
             BUILD_DIR / NAME / path.stem, steps=profile.training_steps, seed=seed, rho=METHODS[method]
         )
-        if path.exists() and read_result(path)["config"] == _recorded(config):
+        if path.exists() and read_result(path)["config"] == recorded(config):
             continue
         run_one(config, path, seed)
 
 
-def run_one(config: OnlineConfig, path: Path, seed: int) -> None:
-    """Train and evaluate one configuration in its output folder, from nothing; write its result file."""
+def run_one(config: OnlineConfig, path: Path, seed: int, *, study: str = NAME) -> dict:
+    """Train and evaluate one configuration in its output folder, from nothing; write and return its result."""
     run = Path(config.output_dir)
     shutil.rmtree(run, ignore_errors=True)
     started = time.perf_counter()
     try:
         train(config, progress=False)
-        metrics, texts = evaluate(run), sample_texts(config)
+        metrics, texts = evaluate(run) | performance(config, run), sample_texts(config)
     except FloatingPointError as error:
         metrics, texts = {"error": str(error)}, []
     history = {
@@ -85,10 +85,10 @@ def run_one(config: OnlineConfig, path: Path, seed: int) -> None:
         "steps": [row for row in read_log(run / "metrics.jsonl") if row["step"] % HISTORY_EVERY in (0, 1)],
         "texts": texts,
     }
-    write_result(
+    result = write_result(
         path,
-        study=NAME,
-        config=_recorded(config),
+        study=study,
+        config=recorded(config),
         metrics=metrics,
         history=history,
         seeds={"run": seed, "task": config.task.seed},
@@ -96,15 +96,28 @@ def run_one(config: OnlineConfig, path: Path, seed: int) -> None:
         overwrite=True,
     )
     shutil.rmtree(run)
+    return result
 
 
-def _recorded(config: OnlineConfig) -> dict:
-    # Where a run was written and where the checkout lies say nothing about the run; which weights it began with does.
+def performance(config: OnlineConfig, run: Path) -> dict[str, float]:
+    """Median seconds per phase and per step, and sampled tokens per second; the first steps warm up."""
+    timings = read_log(run / "timings.jsonl")
+    warm = [row for row in timings if row["step"] > min(5, len(timings) - 1)]
+    phases = [name for name in warm[0] if name != "step"]
+    seconds = {f"seconds/{name}": float(np.median([row[name] for row in warm])) for name in phases}
+    step = float(np.median([sum(row[name] for name in phases) for row in warm]))
+    length = np.mean([row["length"] for row in read_log(run / "metrics.jsonl")])
+    tokens = length * config.prompts_per_step * config.responses_per_prompt
+    return {**seconds, "seconds/step": step, "tokens_per_second": float(tokens / step)}
+
+
+def recorded(config: OnlineConfig) -> dict:
+    """What a result file keeps of a configuration: not where a run was written, but which weights it began with."""
     values = config.to_dict()
     del values["output_dir"]
     weights = Path(config.model) / "model.safetensors"
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    return values | {"model": str(MODEL.relative_to(ROOT)), "model_sha256": digest}
+    return values | {"model": Path(config.model).name, "model_sha256": digest}
 
 
 def sample_texts(config: OnlineConfig) -> list[dict]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 
 from rsail.lm import Samples, encode_prompts, fingerprint, load_model, response_log_probs, sample
 from rsail.oracles import ask
@@ -39,6 +40,8 @@ def evaluate(run: str | Path, *, output: str | Path | None = None) -> dict:
         raise ValueError(
             f"model must be the one that the run started from, got other weights in {config.model}"
         )
+    device = Accelerator().device
+    policy, reference = policy.to(device), reference.to(device)
     task = load_task(config.task, eval_prompts=config.evaluation_prompts)
     metrics = evaluate_policy(config, policy, reference, tokenizer, task)
     output = Path(output) if output else run / "evaluation.json"

@@ -8,6 +8,7 @@ import hashlib
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
@@ -20,20 +21,28 @@ def load_model(
     """A causal language model and its tokenizer, from the hub or from a local folder.
 
     Dropout is switched off, so that the sampling law and the scored law are one law. Raises `ValueError` when
-    the tokenizer has no pad or no end-of-sequence token, `FileNotFoundError` when a local folder lacks a part.
+    the tokenizer has no pad or no end-of-sequence token, or a file is damaged or lacks weights,
+    `FileNotFoundError` when a local folder lacks a part.
     """
     folder = Path(name_or_path)
     if folder.exists() or str(name_or_path).startswith((".", "/")):
         _check_folder(folder)
-    tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=revision)
+    with _named_errors("tokenizer", name_or_path):
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=revision)
     for token in ("pad", "eos"):
         if getattr(tokenizer, f"{token}_token_id") is None:
             raise ValueError(
                 f"model must have a tokenizer with a {token} token, got {name_or_path} without one; "
                 f"set tokenizer.{token}_token and save the tokenizer again"
             )
-    with _no_progress_bar():
-        model = AutoModelForCausalLM.from_pretrained(name_or_path, revision=revision, dtype=dtype)
+    with _no_progress_bar(), _named_errors("model", name_or_path):
+        model, report = AutoModelForCausalLM.from_pretrained(
+            name_or_path, revision=revision, dtype=dtype, output_loading_info=True
+        )
+    if report["missing_keys"]:  # transformers would go on with random numbers in their place
+        raise ValueError(
+            f"model must be complete, got {name_or_path} without {sorted(report['missing_keys'])}"
+        )
     rows = model.get_input_embeddings().num_embeddings
     if rows < len(tokenizer):
         raise ValueError(
@@ -47,6 +56,14 @@ def load_model(
         if hasattr(model.config, name):
             setattr(model.config, name, 0.0)
     return model.eval(), tokenizer
+
+
+@contextlib.contextmanager
+def _named_errors(what: str, name_or_path):
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{what} must be readable, got {name_or_path}: {error}") from error
 
 
 def _check_folder(folder: Path) -> None:

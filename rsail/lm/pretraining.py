@@ -109,10 +109,8 @@ def pretrain(
         "texts": len(corpus),
     }
     if folder.exists() and any(folder.iterdir()):
-        record = folder / "recipe.json"
-        found = json.loads(record.read_text())["sha256"] if record.is_file() else None
         require(
-            found == recipe["sha256"],
+            _recorded_recipe(folder) == recipe["sha256"],
             "folder",
             str(folder),
             f"empty or a model of recipe {recipe['sha256'][:12]}",
@@ -150,6 +148,13 @@ def pretrain(
             folder.rmdir()
         os.replace(target, folder)
     return folder
+
+
+def _recorded_recipe(folder: Path) -> str | None:
+    try:
+        return json.loads((folder / "recipe.json").read_text())["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):  # no record, or one that says nothing
+        return None
 
 
 def _examples(

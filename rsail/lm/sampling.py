@@ -56,6 +56,11 @@ def sample(
     """
     require(responses_per_prompt >= 1, "responses_per_prompt", responses_per_prompt, ">= 1")
     require(max_new_tokens >= 1, "max_new_tokens", max_new_tokens, ">= 1")
+    longest, limit = int(prompt_mask.sum(1).max()), getattr(model.config, "max_position_embeddings", None)
+    require(
+        limit is None or longest + max_new_tokens <= limit,
+        "max_new_tokens", max_new_tokens, f"at most {limit} positions of the model less {longest} of the prompt",
+    )  # fmt: skip
     device = next(model.parameters()).device
     ids = prompt_ids.to(device).repeat_interleave(responses_per_prompt, dim=0)
     mask = prompt_mask.to(device).repeat_interleave(responses_per_prompt, dim=0)

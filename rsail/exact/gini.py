@@ -12,7 +12,7 @@ def gini_mean_difference(values, probs) -> np.ndarray | float:
     """E|s - s'| of two independent draws s, s' from a finite law, in O(n log n).
 
     With the values in increasing order and F_k the cumulative probability,
-    E|s - s'| = 2 sum_k (s_(k+1) - s_(k)) F_k (1 - F_k): between two neighbours lies whoever drew
+    E|s - s'| = 2 sum_k (s_(k+1) - s_(k)) F_k (1 - F_k): between two neighbors lies whoever drew
     one value from the left and one from the right. Every term is nonnegative, so a large common
     offset of the values costs no digits.
 

@@ -1,4 +1,4 @@
-"""Eq. 10 as a linear programme: the supremum over oracles, with nothing of the theorem in it."""
+"""Eq. 10 as a linear program: the supremum over oracles, with nothing of the theorem in it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def worst_case_linear_program(
         options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
     )
     if not result.success:
-        raise RuntimeError(f"HiGHS found no optimum of the oracle's linear programme: {result.message}")
+        raise RuntimeError(f"HiGHS found no optimum of the oracle's linear program: {result.message}")
     oracle = result.x.reshape(scores.shape)
     return float(np.sum(law * (oracle * preferred + (1.0 - oracle) * rejected))), oracle
 

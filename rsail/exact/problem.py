@@ -94,7 +94,7 @@ class FiniteProblem:
         return losses.robust_loss(*self._tables(theta), **self._settings(rho))
 
     def robust_loss_linear_program(self, theta, rho: float) -> float:
-        """L^W_rho from its definition, eq. 10, as a linear programme over antisymmetric oracles."""
+        """L^W_rho from its definition, eq. 10, as a linear program over antisymmetric oracles."""
         return robust_loss_linear_program(*self._tables(theta), **self._settings(rho))
 
     def worst_case_preferences(self, theta, rho: float) -> np.ndarray:

@@ -30,7 +30,7 @@ def local_critical_radius(
 
     To first order in theta - theta_ref = s v the robust loss (eq. 13) changes by
     s beta (rho E|v1 - v2| - E[(P - 1/2)(v1 - v2)]) with v_y = features[x, y] . v and pairs drawn from
-    the reference, so rho_loc = max over v of E[(P - 1/2)(v1 - v2)] / E|v1 - v2|: a linear programme.
+    the reference, so rho_loc = max over v of E[(P - 1/2)(v1 - v2)] / E|v1 - v2|: a linear program.
     The minimum is strict along every direction that moves some v1 - v2. The score term plays no
     part: at the reference all pairs have the same loss, log 2.
 

@@ -1,4 +1,4 @@
-"""The linear programme: an oracle comes back, and it scales."""
+"""The linear program: an oracle comes back, and it scales."""
 
 import numpy as np
 import pytest

@@ -100,7 +100,7 @@ def _penalty_with_chord(ax: Axes, data: dict) -> None:
         arrowprops={"arrowstyle": "<->", "color": "C1", "shrinkA": 0, "shrinkB": 0},
     )
     gap = rf"$R(1)-\frac{{1}}{{2}}R(2)={y[1] - y[2] / 2:.3f}$"
-    ax.text(x[2] + 0.9, y[1] + 0.045, gap, color="C1", fontsize=8, va="center")
+    ax.text(x[2] + 0.5, y[1] + 0.045, gap, color="C1", fontsize=8, va="center")
     ax.set(xlabel=r"parameter $\theta$", ylabel=r"penalty $R(\theta)$ (nats)")
     ax.set_ylim(0, 1.15 * float(np.max(data["penalty"])))
 

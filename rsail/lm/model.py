@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import torch
@@ -88,9 +91,16 @@ def save_weights(model: PreTrainedModel, folder: str | Path) -> None:
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
-    """Write model and tokenizer so that `load_model` reads them back."""
-    save_weights(model, folder)
-    tokenizer.save_pretrained(folder)
+    """Write model and tokenizer so that `load_model` reads them back; the folder appears only when complete."""
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+        complete = Path(scratch) / folder.name
+        save_weights(model, complete)
+        tokenizer.save_pretrained(complete)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(complete, folder)
 
 
 @contextlib.contextmanager

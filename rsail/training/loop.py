@@ -18,7 +18,6 @@ from rsail.lm import (
     load_model,
     response_log_probs,
     sample,
-    save_model,
 )
 from rsail.objectives import LOSSES, baseline, pair_indices, score_surrogate
 from rsail.oracles import ask, draw_labels
@@ -30,6 +29,7 @@ from rsail.training.checkpoint import (
     make_generators,
     open_run,
     save_checkpoint,
+    save_final_model,
 )
 from rsail.training.config import OnlineConfig
 from rsail.training.evaluation import evaluate_policy
@@ -53,15 +53,20 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
     check_task(config, task)
     settings = {k: v for k, v in config.to_dict().items() if k != "output_dir"}
     open_run(folder, {"config": settings, "reference": fingerprint(reference)}, resume=resume)
+    if (folder / "model").exists():
+        return folder
 
     optimizer = make_optimizer(config, policy)
     generators = make_generators(config.seed)
     done = 0
-    if saved := checkpoints(folder):
-        done = load_checkpoint(saved[-1], policy, optimizer, generators)
+    if found := checkpoints(folder):
+        done = load_checkpoint(found[-1], policy, optimizer, generators)
     policy, optimizer = accelerator.prepare(policy, optimizer)
     reference = reference.to(accelerator.device)
-    logs = {name: Log(folder / f"{name}.jsonl", done) for name in ("metrics", "evaluations", "timings")}
+    logs = {name: Log(folder / f"{name}.jsonl", done) for name in ("metrics", "evaluations")}
+    # Steps that are done again took their time twice: nothing is dropped here.
+    logs["timings"] = Log(folder / "timings.jsonl", config.steps)
+    check_logs(config, logs, done)
 
     def evaluate_now(step: int) -> None:
         model = accelerator.unwrap_model(policy)
@@ -69,7 +74,7 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
             {"step": step, **evaluate_policy(config, model, reference, tokenizer, task)}
         )
 
-    if done == 0:
+    if not logs["evaluations"].steps:  # else the run was interrupted between this and its first checkpoint
         evaluate_now(0)
     steps = range(done + 1, config.steps + 1)
     for step in tqdm(
@@ -81,13 +86,13 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
         check_finite(step, metrics)
         logs["metrics"].append({"step": step, **metrics})
         logs["timings"].append({"step": step, **seconds})
-        last = step == config.steps
-        if last or (config.evaluate_every and step % config.evaluate_every == 0):
+        if evaluates(config, step):
             evaluate_now(step)
-        if last or step % config.checkpoint_every == 0:
+        if step == config.steps or step % config.checkpoint_every == 0:
+            for log in logs.values():
+                log.sync()
             save_checkpoint(folder, step, accelerator.unwrap_model(policy), optimizer, generators)
-    if not (folder / "model" / "config.json").exists():
-        save_model(accelerator.unwrap_model(policy), tokenizer, folder / "model")
+    save_final_model(folder, accelerator.unwrap_model(policy), tokenizer)
     for log in logs.values():
         log.close()
     return folder
@@ -174,6 +179,26 @@ def online_loss(config: OnlineConfig, log_probs, ref_log_probs, preferences) -> 
 def make_optimizer(config: OnlineConfig, policy: torch.nn.Module) -> torch.optim.Optimizer:
     kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[config.optimizer]
     return kind(policy.parameters(), lr=config.learning_rate, weight_decay=0.0)
+
+
+def evaluates(config: OnlineConfig, step: int) -> bool:
+    """Whether the run evaluates its policy after `step` steps."""
+    due = config.evaluate_every > 0 and step % config.evaluate_every == 0
+    return due or step in (0, config.steps)
+
+
+def check_logs(config: OnlineConfig, logs: dict[str, Log], done: int) -> None:
+    """Raise unless the logs of a resumed run are complete through its checkpoint of step `done`."""
+    wanted = {
+        "metrics": list(range(1, done + 1)),
+        "evaluations": [step for step in range(done + 1) if evaluates(config, step)],
+    }
+    for name, steps in wanted.items():
+        found = logs[name].steps
+        require(
+            found == steps or done == 0,
+            str(logs[name].path), f"{len(found)} rows", f"a log with {len(steps)} rows through step {done}",
+        )  # fmt: skip
 
 
 def check_task(config: OnlineConfig, task) -> None:

@@ -13,7 +13,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
-    except (ValueError, FileNotFoundError, PermissionError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         print(f"rsail {arguments.command}: {error}", file=sys.stderr)
         return 2
     return 0

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from rsail.checks import require
-from rsail.lm.model import save_weights
+from rsail.lm.model import save_model, save_weights
 
 KEEP = 2
 
@@ -50,10 +50,7 @@ def open_run(folder: Path, identity: dict, *, resume: bool) -> None:
         )
         atomic_write(record, json.dumps(identity, indent=1, sort_keys=True) + "\n")
         return
-    try:
-        found = json.loads(record.read_text())
-    except ValueError as error:
-        raise ValueError(f"{record} is not valid JSON ({error}); the run cannot be identified") from None
+    found = read_run(folder)
     differ = sorted(_differences(found, identity))
     require(
         not differ,
@@ -62,6 +59,19 @@ def open_run(folder: Path, identity: dict, *, resume: bool) -> None:
         f"empty or a folder of this run; different there: {', '.join(differ)}",
     )
     require(resume, "output_dir", str(folder), "empty, unless the run it holds is to be continued (--resume)")
+
+
+def read_run(folder: str | Path) -> dict:
+    """``run.json`` of a run: its configuration and the fingerprint of its reference."""
+    path = Path(folder) / "run.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"run must be the folder of a run, with run.json, got {folder}")
+    try:
+        record = json.loads(path.read_text())
+        dict(record["config"]), str(record["reference"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged, the run cannot be identified: {error!r}") from None
+    return record
 
 
 def _differences(found: dict, wanted: dict, prefix: str = "") -> list[str]:
@@ -83,12 +93,17 @@ class Log:
         self.path = path
         rows = read_log(path, complete=False) if path.exists() else []
         kept = [row for row in rows if row["step"] <= keep_through]
+        self.steps = [row["step"] for row in kept]
         atomic_write(path, "".join(json.dumps(row) + "\n" for row in kept))
         self.file = open(path, "a")  # noqa: SIM115 - open for as long as the run
 
     def append(self, row: dict) -> None:
         self.file.write(json.dumps(row, allow_nan=False) + "\n")
         self.file.flush()
+
+    def sync(self) -> None:
+        """Make sure that the rows survive a power failure: a checkpoint must never be ahead of them."""
+        os.fsync(self.file.fileno())
 
     def close(self) -> None:
         self.file.close()
@@ -103,8 +118,10 @@ def read_log(path: str | Path, *, complete: bool = True) -> list[dict]:
     lines = path.read_text().splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
-        except ValueError:
+            row = json.loads(line)
+            row["step"]
+            rows.append(row)
+        except (ValueError, KeyError, TypeError):
             if number == len(lines) and not complete:
                 break
             raise ValueError(f"{path} is damaged at line {number}: {line[:60]!r}") from None
@@ -113,7 +130,7 @@ def read_log(path: str | Path, *, complete: bool = True) -> list[dict]:
 
 def save_checkpoint(folder: Path, step: int, model, optimizer, generators: dict) -> None:
     """Write ``checkpoint-<step>`` under `folder`: weights, optimizer, generators, digests. Atomic by a rename."""
-    final, temporary = folder / f"checkpoint-{step:06d}", folder / f".checkpoint-{step:06d}.tmp"
+    final, temporary = folder / _checkpoint_name(step), folder / f".{_checkpoint_name(step)}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     save_weights(model, temporary)
     torch.save(optimizer.state_dict(), temporary / "optimizer.pt")
@@ -130,6 +147,21 @@ def save_checkpoint(folder: Path, step: int, model, optimizer, generators: dict)
         shutil.rmtree(old)
 
 
+def save_final_model(folder: Path, model, tokenizer) -> None:
+    """Write ``model`` under `folder`; it appears only when complete, so its presence says that the run is finished."""
+    temporary = folder / ".model.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    save_model(model, tokenizer, temporary)
+    for path in temporary.iterdir():
+        _sync(path)
+    os.replace(temporary, folder / "model")
+    _sync(folder)
+
+
+def _checkpoint_name(step: int) -> str:
+    return f"checkpoint-{step:06d}"
+
+
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints under `folder`, oldest first."""
     return sorted(folder.glob("checkpoint-*"))
@@ -141,12 +173,15 @@ def load_checkpoint(path: Path, model, optimizer, generators: dict) -> int:
 
     try:
         state = json.loads((path / "state.json").read_text())
-        wanted = state["sha256"]
-    except (OSError, ValueError, KeyError) as error:
+        digests = dict(state["sha256"])
+        if path.name != _checkpoint_name(state["step"]):
+            raise ValueError(f"it is of step {state['step']}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"checkpoint {path} has no readable state.json ({error}); delete the folder"
+            f"checkpoint file {path / 'state.json'} is missing or damaged ({error}); "
+            f"delete {path} to continue from the one before"
         ) from None
-    for name, digest in wanted.items():
+    for name, digest in digests.items():
         if not (path / name).is_file() or _digest(path / name) != digest:
             raise ValueError(
                 f"checkpoint file {path / name} is missing or damaged (its SHA-256 is not the recorded one); "

@@ -7,6 +7,7 @@ import inspect
 from pathlib import Path
 from typing import Literal
 
+import torch
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -18,7 +19,7 @@ from rsail.oracles import OracleConfig
 from rsail.tasks import TaskConfig
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False))
 class OnlineConfig:
     """One run of Algorithm 1. The defaults are the setting of the study on the synthetic preference language."""
 
@@ -81,6 +82,8 @@ class OnlineConfig:
             set(self.loss_options) == known,
             "loss_options", self.loss_options, f"values for exactly {sorted(known)}, the options of {self.loss!r}",
         )  # fmt: skip
+        # A trial comparison, so that an option out of range is refused before any work.
+        LOSSES[self.loss](torch.zeros(()), 0.5, **self.pair_loss_arguments())
         require(self.rho == 0 or self.loss == "robust_sail", "rho", self.rho, f"0 with loss {self.loss!r}")
         if self.score_weight > 0:
             check_baseline(self.baseline, self.prompts_per_step, self.responses_per_prompt)
@@ -103,16 +106,25 @@ def build(kind: type, values: dict):
 
     `ValueError` has one line for each wrong field: its name, what was expected, its value.
     """
+    _refuse_switches(values)
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         raise ValueError("\n".join(_complaint(item) for item in error.errors())) from None
 
 
+def _refuse_switches(values: dict, prefix: str = "") -> None:
+    """No setting is a yes or no, and pydantic would take one for the number 1 or 0."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            _refuse_switches(value, f"{prefix}{name}.")
+        require(not isinstance(value, bool), f"{prefix}{name}", value, "a number or a text")
+
+
 def _complaint(item: dict) -> str:
     name = ".".join(map(str, item["loc"])) or "configuration"
-    if item["type"] == "value_error":
-        return item["msg"].removeprefix("Value error, ")
+    if item["type"] == "value_error":  # from __post_init__, which knows the field but not the group it is in
+        return "".join(f"{group}." for group in item["loc"]) + item["msg"].removeprefix("Value error, ")
     if item["type"] in ("unexpected_keyword_argument", "unexpected_property"):
         return f"{name} is not a setting, got {item['input']!r}"
     return f"{name}: {item['msg']}" + ("" if item["type"] == "missing" else f", got {item['input']!r}")
@@ -140,7 +152,10 @@ def read_settings(path: str | Path | None, overrides: list[str]) -> dict:
             require(
                 isinstance(target, dict), "override", item, f"a key below a group; {parent!r} holds a value"
             )
-        target[leaf] = yaml.safe_load(value)
+        try:
+            target[leaf] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ValueError(f"override must have a YAML value, got {item!r}") from None
     return values
 
 

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from rsail.lm import Samples, encode_prompts, fingerprint, load_model, response_log_probs, sample
 from rsail.oracles import ask
 from rsail.tasks import Task, load_task
-from rsail.training.checkpoint import atomic_write
+from rsail.training.checkpoint import atomic_write, read_run
 from rsail.training.config import OnlineConfig, build
 from rsail.training.measures import identical_pairs, judge, mean, pair_losses, sequence_measures
 
@@ -47,19 +47,6 @@ def evaluate(run: str | Path, *, output: str | Path | None = None) -> dict:
     output = Path(output) if output else run / "evaluation.json"
     atomic_write(output, json.dumps(metrics, indent=1, sort_keys=True, allow_nan=False) + "\n")
     return metrics
-
-
-def read_run(folder: str | Path) -> dict:
-    """``run.json`` of a run: its configuration and the fingerprint of its reference."""
-    path = Path(folder) / "run.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"run must be the folder of a run, with run.json, got {folder}")
-    try:
-        record = json.loads(path.read_text())
-        record["config"], record["reference"]
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
-    return record
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from rsail.checks import require
 from rsail.objectives import dpo_loss, robust_sail_loss
 from rsail.oracles import Answer
 
@@ -20,7 +21,12 @@ def judge(
         raise ValueError(
             f"reward must give {len(texts)} finite numbers, got shape {rewards.shape}: {rewards[:5]}"
         )
-    attributes = {name: np.reshape(values, (-1, count)) for name, values in task.attributes(texts).items()}
+    attributes = {}
+    for name, values in task.attributes(texts).items():
+        require(
+            np.shape(values) == (len(texts),), f"attribute {name!r}", np.shape(values), f"({len(texts)},)"
+        )
+        attributes[name] = np.reshape(values, (-1, count))
     return rewards.reshape(-1, count), attributes
 
 

@@ -32,6 +32,7 @@ TIMEOUT = 600
 REPRODUCE = "00_reproduce"
 DIGESTS = "tests/test_notebooks.py::test_the_digests_in_notebook_00_are_those_of_the_committed_figures"
 
+NOTEBOOKS = sorted(f"notebooks/{p.name}" for p in ROOT.glob("notebooks/*.ipynb") if p.stem != REPRODUCE)
 EXACT = ("tests/exact",)
 OBJECTIVES = ("tests/objectives",)
 
@@ -129,6 +130,22 @@ SOURCE_MUTANTS = [
         'preferences - _fraction("radius", radius)',
         'preferences + _fraction("radius", radius)',
         ("tests/oracles",),
+    ),
+    Mutant(
+        "plotted constant: range of one figure",
+        "notebooks/01_decomposition.ipynb",
+        "np.linspace(-1.5, 3.0, 271)",
+        "np.linspace(-1.5, 2.9, 271)",
+        (*NOTEBOOKS, DIGESTS),
+        figures=("one_pair_loss",),
+    ),
+    Mutant(
+        "plotted constant: colors of one module",
+        "rsail/study/figures/theory.py",
+        "np.linspace(0.0, 0.82, count)",
+        "np.linspace(0.0, 0.80, count)",
+        ("notebooks/01_decomposition.ipynb", DIGESTS),
+        figures=("example_landscape", "one_pair_loss", "soft_threshold"),
     ),
 ]
 

@@ -77,6 +77,15 @@ def test_every_notebook_is_declared_and_every_declared_notebook_exists():
     assert declared == sorted(declared)
 
 
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
+def test_the_readme_links_each_notebook_with_its_reading_time(notebook):
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    (row,) = (
+        line for line in lines if line.startswith("|") and f"](notebooks/{notebook.name}.ipynb)" in line
+    )
+    assert row.rstrip("| ").endswith(f"| {notebook.minutes}")
+
+
 @each
 def test_kernel_is_python3_and_the_format_is_valid(path):
     notebook = load(path)
@@ -185,16 +194,11 @@ def test_every_cell_that_asserts_also_prints(path):
 def test_the_last_cell_links_to_the_next_notebook(path):
     names = [REPRODUCE, *(notebook.name for notebook in NOTEBOOKS)]
     cell = load(path).cells[-1]
-    links = LINK.findall(cell.source) + [
-        link for text in output_texts_of(cell) for link in LINK.findall(text)
-    ]
+    shown = output_texts(cell) if cell.cell_type == "code" else []
+    links = LINK.findall(cell.source) + [link for text in shown for link in LINK.findall(text)]
     assert links and all((NOTEBOOKS_DIR / link).exists() for link in links)
     following = names[names.index(path.stem) + 1 :]
     assert not following or f"{following[0]}.ipynb" in links
-
-
-def output_texts_of(cell):
-    return output_texts(cell) if cell.cell_type == "code" else []
 
 
 @each

@@ -33,6 +33,7 @@ MODEL = DATA_DIR / "models" / "preference_language"
 BIAS = 0.15
 METHODS = {"nominal": 0.0, "robust": BIAS}  # rho of each
 GOLD, SPURIOUS = "gold/reward/request", "attribute/filler/open"
+FIRST_SEED = 10
 SHOWN_PROMPTS = 6
 HISTORY_EVERY = 5  # steps between the training metrics that a result file keeps
 
@@ -46,12 +47,16 @@ def base_config(output_dir: str | Path, *, steps: int, seed: int, rho: float) ->
         rho=rho,
         steps=steps,
         seed=seed,
+        evaluation_prompts=256,
     )
 
 
 def plan(profile: Profile) -> list[tuple[str, int]]:
-    """Every (method, seed) of the study, in the order in which they run."""
-    return [(method, seed) for seed in range(profile.seeds) for method in METHODS]
+    """Every (method, seed) of the study, in the order in which they run.
+
+    Seeds below FIRST_SEED and from 100 on were used to choose the setting, and are not reported.
+    """
+    return [(method, seed) for seed in range(FIRST_SEED, FIRST_SEED + profile.seeds) for method in METHODS]
 
 
 def run_study(folder: Path, profile: Profile, *, progress: bool = False) -> None:

@@ -73,7 +73,13 @@ def imported(path):
 def test_what_the_package_imports_is_declared(project):
     declared = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
     # What belongs to a declared dependency, or is called otherwise than its distribution.
-    owners = {"yaml": "pyyaml", "IPython": "ipykernel", "nbformat": "papermill", "nbclient": "papermill"}
+    owners = {
+        "yaml": "pyyaml",
+        "IPython": "ipykernel",
+        "nbformat": "papermill",
+        "nbclient": "papermill",
+        "mpmath": "sympy",
+    }
     found = {name for path in (ROOT / "rsail").rglob("*.py") for name in imported(path)}
     outside = {canonicalize_name(owners.get(n, n)) for n in found - set(sys.stdlib_module_names) - {"rsail"}}
     assert outside <= declared, sorted(outside - declared)

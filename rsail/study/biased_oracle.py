@@ -170,6 +170,13 @@ class Study:
         steps = np.array([row["step"] for row in rows[0]])
         return steps, np.array([[row[metric] for row in run] for run in rows])
 
+    def smooth_curve(self, method: str, metric: str, *, width: int = 25) -> tuple[np.ndarray, np.ndarray]:
+        """A training metric averaged over windows of `width` steps: their middles (T,), the means (seeds, T)."""
+        steps, values = self.curve(method, metric, "steps")
+        window = (steps - 1) // width
+        middles = np.array([steps[window == w].mean() for w in np.unique(window)])
+        return middles, np.stack([values[:, window == w].mean(1) for w in np.unique(window)], axis=1)
+
 
 def load_study(folder: str | Path = RESULTS) -> Study:
     """Read all result files of the study; every method must have the same seeds, at least two.

@@ -27,19 +27,22 @@ def _draw_curves(ax, curves: dict[str, Curve], reference: float | None) -> None:
     if reference is not None:
         ax.axhline(reference, color="black", lw=0.8, ls=":", label="reference policy")
     ax.set_xlabel("optimizer step")
-    ax.set_xlim(steps[0], steps[-1])
+    ax.set_xlim(0, steps[-1])
 
 
 def headline(panels: dict[str, dict[str, Curve]], references: dict[str, float]) -> Figure:
     """Side by side, what the oracle's bias does where it is all there is, and the true reward where there is one.
 
-    `panels` maps an axis label to the curves of both methods, `references` to the level before training.
+    `panels` maps "axis label; title" to the curves of both methods, `references` to the level before training.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(PAGE, 2.5))
-    for ax, (label, curves) in zip(axes, panels.items(), strict=True):
-        _draw_curves(ax, curves, references[label])
+    figure, axes = plt.subplots(1, len(panels), figsize=(PAGE, 2.6))
+    for ax, (name, curves) in zip(axes, panels.items(), strict=True):
+        label, title = name.split("; ")
+        _draw_curves(ax, curves, references[name])
         ax.set_ylabel(label)
-    axes[0].legend(loc="best")
+        ax.set_title(title)
+        ax.margins(y=0.1)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -49,6 +52,9 @@ def diagnostics(panels: dict[str, dict[str, Curve]], references: dict[str, float
     for ax, (label, curves) in zip(axes.flat, panels.items(), strict=True):
         _draw_curves(ax, curves, references[label])
         ax.set_ylabel(label)
+        if references[label] == 0:
+            # A share or a distance: a curve that stays at zero should look like it.
+            ax.set_ylim(-0.02 * max(1.0, ax.get_ylim()[1]), max(1.0, ax.get_ylim()[1]))
     for ax in axes[0]:
         ax.set_xlabel("")
     handles, labels = axes.flat[0].get_legend_handles_labels()
@@ -73,8 +79,9 @@ def log_probabilities(
                 label=f"{method}, {what}",
             )
     axes[0].set_xlabel("optimizer step")
-    axes[0].set_ylabel(r"mean log $\pi_\theta(y|x)$ [nats]")
-    axes[0].legend(loc="best")
+    axes[0].set_xlim(0, steps[-1])
+    axes[0].set_ylabel(r"mean log $\pi_\theta(y|x)$ (nats)")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     _draw_curves(axes[1], length, None)
-    axes[1].set_ylabel("length of a response [tokens]")
+    axes[1].set_ylabel("length of a response (tokens)")
     return figure

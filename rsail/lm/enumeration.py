@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from rsail.checks import require
-from rsail.lm.sampling import Samples
+from rsail.lm.sampling import Samples, sample
 from rsail.lm.scoring import response_log_probs
 
 LARGEST = 500  # responses per prompt: all pairs of them still fit a linear programme of a second
@@ -122,6 +122,28 @@ def response_indices(responses: Samples, samples: Samples) -> torch.Tensor:
     return order[found]
 
 
+def sample_indices(
+    model: torch.nn.Module,
+    prompt_ids: torch.Tensor,
+    prompt_mask: torch.Tensor,
+    responses: Samples,
+    count: int,
+    *,
+    seed: int,
+    **settings,
+) -> np.ndarray:
+    """`count` draws of `rsail.lm.sample` for each prompt, (X, count), as indices into the enumeration."""
+    samples = sample(
+        model,
+        prompt_ids,
+        prompt_mask,
+        responses_per_prompt=count,
+        generator=torch.Generator().manual_seed(seed),
+        **settings,
+    )
+    return response_indices(responses, samples).view(len(prompt_ids), count).numpy()
+
+
 def tiny_llama(
     vocab_size: int, rng: np.random.Generator, *, hidden_size: int = 16, layers: int = 2, scale: float = 1.0
 ) -> LlamaForCausalLM:
@@ -185,7 +207,7 @@ class _DoubleRotary(torch.nn.Module):
     def forward(self, hidden: torch.Tensor, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         angles = position_ids[..., None].double() * self.frequencies
         angles = torch.cat([angles, angles], dim=-1)
-        return angles.cos(), angles.sin()
+        return angles.cos().to(hidden.dtype), angles.sin().to(hidden.dtype)
 
 
 def moved(model: PreTrainedModel, direction: torch.Tensor, step: float = 1.0) -> PreTrainedModel:

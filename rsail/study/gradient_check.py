@@ -98,6 +98,15 @@ def mean_and_error(estimates) -> tuple[np.ndarray, np.ndarray]:
     return estimates.mean(axis=0), estimates.std(axis=0, ddof=1) / np.sqrt(len(estimates))
 
 
+def hotelling(estimates, truth) -> float:
+    """Squared distance of the batches' mean from `truth` (D,) in units of its own covariance.
+
+    For an unbiased estimator and many batches it follows a chi-square law with D degrees of freedom.
+    """
+    difference = estimates.mean(axis=0) - truth
+    return float(len(estimates) * difference @ np.linalg.solve(np.cov(estimates.T), difference))
+
+
 def chain(log_probs: torch.Tensor, coefficients, parameters: Sequence[torch.Tensor]) -> np.ndarray:
     """sum of c[x, y] d log pi(y|x)/d theta as one vector; `log_probs` (X, Y) with its graph, which is kept."""
     weights = torch.from_numpy(np.asarray(coefficients))

@@ -18,6 +18,7 @@ from rsail.exact import (
     robust_loss_linear_program,
     worst_case_preferences,
 )
+from rsail.exact.losses import pair_losses
 from rsail.objectives import dpo_loss, robust_sail_loss
 from rsail.oracles import OracleConfig, ask
 
@@ -73,7 +74,7 @@ def problem_routes(problem: FiniteProblem, theta, rho: float) -> dict[str, float
 def compare_problems(count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """`count` random problems, alternately with rho < delta (Assumption 1) and without any such bound.
 
-    Returns arrays (count,): the three routes; `sail`, L_SAIL; `form`, rho beta R; `assumption`, whether
+    Returns arrays (count,): the three routes; `sail`, L_SAIL; `rho`; `form`, rho beta R; `assumption`, whether
     Assumption 1 holds.
     """
     rows = []
@@ -83,9 +84,26 @@ def compare_problems(count: int, rng: np.random.Generator) -> dict[str, np.ndarr
         rho = rng.uniform(0.02, 0.98) * (delta if holds else 1.0)
         problem, theta = random_problem(rng, delta)
         form = rho * problem.beta * problem.penalty(theta)
-        facts = {"sail": problem.sail_loss(theta), "form": form, "assumption": holds}
+        facts = {"sail": problem.sail_loss(theta), "rho": rho, "form": form, "assumption": holds}
         rows.append(problem_routes(problem, theta, rho) | facts)
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def tie_breaking_loss(log_probs, ref_log_probs, preferences, *, beta, rho, prompt_probs=None) -> float:
+    """The loss under the selector in the proof of Theorem 4.1: the upper end of the interval where l1 >= l0.
+
+    At h = 0 it takes the upper end for both orders of a pair, so it is no oracle; the value does not notice.
+    """
+    scores = pair_scores(log_probs, ref_log_probs)
+    preferred, rejected = pair_losses(scores, beta)
+    chosen = paper_selector(preferences, scores, rho)
+    law = pair_law(log_probs, prompt_probs)
+    return float(np.sum(law * (chosen * preferred + (1.0 - chosen) * rejected)))
+
+
+def paper_selector(preferences, scores, rho: float) -> np.ndarray:
+    """P + rho where l1 >= l0 (h <= 0), P - rho elsewhere; (X, Y, Y). Infeasible at ties, see `tie_breaking_loss`."""
+    return preferences + rho * np.where(np.asarray(scores) <= 0, 1.0, -1.0)
 
 
 def table_routes(log_probs, ref_log_probs, preferences, *, beta: float, rho: float) -> dict[str, float]:
@@ -164,26 +182,26 @@ def certificate(log_probs, ref_log_probs, observed, truth, *, beta: float, rho: 
 
 def certificates(
     policies: Sequence[tuple[np.ndarray, np.ndarray]],
-    oracles: Mapping[str, OracleConfig],
+    oracles: Mapping[str, tuple[OracleConfig, int]],
     rewards,
     attributes: Mapping[str, np.ndarray],
     *,
     beta: float,
-    least_radius: float = 0.0,
+    spare_radius: float,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Each oracle's gaps and bounds over all policies, at rho = the oracle's measured deviation.
+    """Each oracle's gaps over all policies (policy, reference), at rho = the deviation that `ask` measures.
 
-    An oracle of kind worst_case whose name starts with "flattering" sees -h: it agrees with the policy as much as
-    it may. `least_radius` is the rho of an oracle that is right.
+    An oracle is its configuration and a sign: +1 shows it the policy's h, -1 shows it -h, so that a worst_case
+    oracle agrees with the policy as much as it may. `spare_radius` is the rho around an oracle that is right.
     """
     found = {}
-    for name, config in oracles.items():
+    for name, (config, sign) in oracles.items():
         rows = []
         for policy, reference in policies:
-            scores = pair_scores(policy, reference) * (-1.0 if name.startswith("flattering") else 1.0)
+            scores = sign * pair_scores(policy, reference)
             answer = ask(config, rewards, attributes=attributes, pair_scores=scores)
-            rho = max(answer.deviation, least_radius)
             tables = (policy, reference, answer.preferences, answer.truth)
-            rows.append(certificate(*tables, beta=beta, rho=rho) | {"deviation": answer.deviation})
+            row = certificate(*tables, beta=beta, rho=answer.deviation or spare_radius)
+            rows.append(row | {"deviation": answer.deviation})
         found[name] = {key: np.array([row[key] for row in rows]) for key in rows[0]}
     return found

@@ -79,6 +79,7 @@ def test_what_the_package_imports_is_declared(project):
         "nbformat": "papermill",
         "nbclient": "papermill",
         "mpmath": "sympy",
+        "PIL": "matplotlib",
     }
     found = {name for path in (ROOT / "rsail").rglob("*.py") for name in imported(path)}
     outside = {canonicalize_name(owners.get(n, n)) for n in found - set(sys.stdlib_module_names) - {"rsail"}}

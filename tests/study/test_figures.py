@@ -128,6 +128,14 @@ def test_missing_old_and_undeclared_files_are_each_named(fakes, tmp_path):
         inventory.require_drawn_anew(before, tmp_path)
 
 
+def test_a_preview_is_a_smaller_picture_of_the_same_size(fakes, tmp_path):
+    draw_all(tmp_path)
+    preview = inventory.preview("line", tmp_path)
+    assert len(preview) < (tmp_path / "line.png").stat().st_size / 2
+    width_and_height = slice(16, 24)  # in a PNG's header
+    assert preview[width_and_height] == (tmp_path / "line.png").read_bytes()[width_and_height]
+
+
 def test_digests_change_with_the_bytes(fakes, tmp_path):
     draw_all(tmp_path)
     before = inventory.digest_rows(tmp_path)

@@ -45,7 +45,7 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
     left as it is. `progress` None shows a bar only on a terminal.
     """
     folder = Path(config.output_dir)
-    accelerator = Accelerator(mixed_precision="bf16" if config.precision == "bfloat16" else "no")
+    accelerator = Accelerator(mixed_precision="no")  # `online_step` lowers the precision where it is asked to
     require(accelerator.num_processes == 1, "number of processes", accelerator.num_processes, "1")
     policy, tokenizer = load_model(config.model)
     reference = frozen_copy(policy)
@@ -111,7 +111,8 @@ def online_step(config, accelerator, policy, reference, tokenizer, task, optimiz
         replace=len(task.train_prompts) < config.prompts_per_step,
     )
     prompts = [task.train_prompts[k] for k in chosen]
-    with accelerator.autocast():
+    bfloat16 = config.precision == "bfloat16"
+    with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=bfloat16):
         samples = sample(
             accelerator.unwrap_model(policy),
             *encode_prompts(tokenizer, prompts),

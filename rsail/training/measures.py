@@ -19,7 +19,7 @@ def judge(
     rewards = np.asarray(task.reward(repeated, texts), dtype=np.float64)
     if rewards.shape != (len(texts),) or not np.isfinite(rewards).all():
         raise ValueError(
-            f"reward must give {len(texts)} finite numbers, got shape {rewards.shape}: {rewards[:5]}"
+            f"reward must give {len(texts)} finite numbers, got shape {rewards.shape}: {rewards.ravel()[:5]}"
         )
     attributes = {}
     for name, values in task.attributes(texts).items():

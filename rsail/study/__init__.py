@@ -1,0 +1,1 @@
+"""Result files, statistics, figures and the running of notebooks; needs a checkout of the compendium."""

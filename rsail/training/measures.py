@@ -52,7 +52,7 @@ def sequence_measures(
             tokens.sum(1),
             ref_tokens.sum(1),
             -backward.sum(1),
-            (backward.exp() - 1 - backward).sum(1),
+            (backward.expm1() - backward).sum(1),
             mask.sum(1),
             ended,
         ]

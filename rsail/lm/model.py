@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+from rsail.files import sync
 
 
 def load_model(
@@ -98,9 +98,12 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
         complete = Path(scratch) / folder.name
         save_weights(model, complete)
         tokenizer.save_pretrained(complete)
+        for path in complete.iterdir():
+            sync(path)
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(complete, folder)
+    sync(folder.parent)
 
 
 @contextlib.contextmanager

@@ -20,9 +20,9 @@ from pathlib import Path
 import torch
 
 from rsail.checks import positive
+from rsail.files import write_atomically
 from rsail.lm.pretraining import PretrainConfig, pretrain
 from rsail.study import biased_oracle
-from rsail.study.files import write_atomically
 from rsail.tasks import TaskConfig, pretraining_texts
 
 NAME = "biased_oracle_gpu"

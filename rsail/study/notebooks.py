@@ -18,7 +18,7 @@ from pathlib import Path
 import nbformat
 
 from rsail.checks import one_of
-from rsail.study.files import write_atomically
+from rsail.files import write_atomically
 from rsail.study.paths import BUILD_DIR, NOTEBOOKS_DIR
 
 

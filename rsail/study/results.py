@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import rsail
-from rsail.study.files import write_atomically
+from rsail.files import write_atomically
 
 SCHEMA = "rsail.result/1"
 LIBRARIES = (

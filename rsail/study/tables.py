@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rsail.files import write_atomically
 from rsail.study.display import markdown_table
-from rsail.study.files import write_atomically
 from rsail.study.paths import RESULTS_DIR, ROOT
 from rsail.study.statistics import mean_interval
 

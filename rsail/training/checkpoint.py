@@ -12,19 +12,10 @@ import numpy as np
 import torch
 
 from rsail.checks import require
-from rsail.lm.model import save_model, save_weights
+from rsail.files import sync, write_atomically
+from rsail.lm.model import save_weights
 
 KEEP = 2
-
-
-def atomic_write(path: Path, text: str) -> None:
-    """Write `text` so that a reader finds the old file or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def open_run(folder: Path, identity: dict, *, resume: bool) -> None:
@@ -48,7 +39,7 @@ def open_run(folder: Path, identity: dict, *, resume: bool) -> None:
         require(
             not others, "output_dir", str(folder), f"empty or a run of this program; it holds {others[:5]}"
         )
-        atomic_write(record, json.dumps(identity, indent=1, sort_keys=True) + "\n")
+        write_atomically(record, json.dumps(identity, indent=1, sort_keys=True) + "\n")
         return
     found = read_run(folder)
     differ = sorted(_differences(found, identity))
@@ -94,7 +85,7 @@ class Log:
         rows = read_log(path, complete=False) if path.exists() else []
         kept = [row for row in rows if row["step"] <= keep_through]
         self.steps = [row["step"] for row in kept]
-        atomic_write(path, "".join(json.dumps(row) + "\n" for row in kept))
+        write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
         self.file = open(path, "a")  # noqa: SIM115 - open for as long as the run
 
     def append(self, row: dict) -> None:
@@ -137,25 +128,14 @@ def save_checkpoint(folder: Path, step: int, model, optimizer, generators: dict)
     torch.save({name: _generator_state(g) for name, g in generators.items()}, temporary / "generators.pt")
     names = sorted(p.name for p in temporary.iterdir())
     state = {"step": step, "sha256": {name: _digest(temporary / name) for name in names}}
-    atomic_write(temporary / "state.json", json.dumps(state, indent=1) + "\n")
+    write_atomically(temporary / "state.json", json.dumps(state, indent=1) + "\n")
     for path in temporary.iterdir():
-        _sync(path)
+        sync(path)
     shutil.rmtree(final, ignore_errors=True)
     os.replace(temporary, final)
-    _sync(folder)
+    sync(folder)
     for old in checkpoints(folder)[:-KEEP]:
         shutil.rmtree(old)
-
-
-def save_final_model(folder: Path, model, tokenizer) -> None:
-    """Write ``model`` under `folder`; it appears only when complete, so its presence says that the run is finished."""
-    temporary = folder / ".model.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    save_model(model, tokenizer, temporary)
-    for path in temporary.iterdir():
-        _sync(path)
-    os.replace(temporary, folder / "model")
-    _sync(folder)
 
 
 def _checkpoint_name(step: int) -> str:
@@ -224,11 +204,3 @@ def _restore_generator(generator, saved) -> None:
 def _digest(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from rsail.files import write_atomically
 from rsail.lm import Samples, encode_prompts, fingerprint, load_model, response_log_probs, sample
 from rsail.oracles import ask
 from rsail.tasks import Task, load_task
-from rsail.training.checkpoint import atomic_write, read_run
+from rsail.training.checkpoint import read_run
 from rsail.training.config import OnlineConfig, build
 from rsail.training.measures import identical_pairs, judge, mean, pair_losses, sequence_measures
 
@@ -45,7 +46,7 @@ def evaluate(run: str | Path, *, output: str | Path | None = None) -> dict:
     task = load_task(config.task, eval_prompts=config.evaluation_prompts)
     metrics = evaluate_policy(config, policy, reference, tokenizer, task)
     output = Path(output) if output else run / "evaluation.json"
-    atomic_write(output, json.dumps(metrics, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    write_atomically(output, json.dumps(metrics, indent=1, sort_keys=True, allow_nan=False) + "\n")
     return metrics
 
 

@@ -18,6 +18,7 @@ from rsail.lm import (
     load_model,
     response_log_probs,
     sample,
+    save_model,
 )
 from rsail.objectives import LOSSES, baseline, pair_indices, score_surrogate
 from rsail.oracles import ask, draw_labels
@@ -29,7 +30,6 @@ from rsail.training.checkpoint import (
     make_generators,
     open_run,
     save_checkpoint,
-    save_final_model,
 )
 from rsail.training.config import OnlineConfig
 from rsail.training.evaluation import evaluate_policy
@@ -92,7 +92,7 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
             for log in logs.values():
                 log.sync()
             save_checkpoint(folder, step, accelerator.unwrap_model(policy), optimizer, generators)
-    save_final_model(folder, accelerator.unwrap_model(policy), tokenizer)
+    save_model(accelerator.unwrap_model(policy), tokenizer, folder / "model")
     for log in logs.values():
         log.close()
     return folder

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rsail.study import results
-from rsail.study.files import write_atomically
+from rsail.files import write_atomically
 from rsail.study.results import ResultError, read_result, read_results, write_result
 
 RUN = {
@@ -147,7 +147,7 @@ def test_a_process_killed_while_writing_leaves_the_old_or_the_new_content(tmp_pa
     program = textwrap.dedent(
         """
         import sys
-        from rsail.study.files import write_atomically
+        from rsail.files import write_atomically
         while True:
             for letter in b"ab":
                 write_atomically(sys.argv[1], bytes([letter]) * 2_000_000)

@@ -7,11 +7,11 @@ import shutil
 import pytest
 import torch
 
+from rsail.files import write_atomically
 from rsail.lm import fingerprint, load_model
 from rsail.training import OnlineConfig, checkpoint, loop
 from rsail.training.checkpoint import (
     Log,
-    atomic_write,
     checkpoints,
     load_checkpoint,
     make_generators,
@@ -111,7 +111,7 @@ def stop_at(monkeypatch, stage: str) -> None:
     elif stage == "optimizer":
         monkeypatch.setattr(torch, "save", lambda value, path: (path.write_bytes(b"PK"), die()))
     elif stage == "state":
-        monkeypatch.setattr(checkpoint, "atomic_write", die)
+        monkeypatch.setattr(checkpoint, "write_atomically", die)
     elif stage == "rename":
         monkeypatch.setattr(os, "replace", die)
     elif stage == "prune":
@@ -254,14 +254,14 @@ def test_a_missing_log_is_named(tmp_path):
 
 
 def test_an_atomic_write_that_is_interrupted_leaves_the_old_file(tmp_path, monkeypatch):
-    atomic_write(tmp_path / "file", "old")
+    write_atomically(tmp_path / "file", "old")
 
     def die(*_):
         raise Killed
 
     monkeypatch.setattr(os, "replace", die)
     with pytest.raises(Killed):
-        atomic_write(tmp_path / "file", "new")
+        write_atomically(tmp_path / "file", "new")
     assert (tmp_path / "file").read_text() == "old"
 
 

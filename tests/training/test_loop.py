@@ -103,7 +103,7 @@ MOMENTS = {
     "in a step after a checkpoint": ("online_step", 4),
     "in an evaluation": ("evaluate_policy", 2),
     "before the last checkpoint": ("save_checkpoint", 3),
-    "before the final model": ("save_final_model", 1),
+    "before the final model": ("save_model", 1),
 }
 
 
@@ -123,12 +123,12 @@ def test_a_resumed_run_equals_an_uninterrupted_one(run, monkeypatch, moment):
 def test_a_kill_while_the_final_model_is_written_leaves_no_half_model(run, monkeypatch):
     with monkeypatch.context() as patch:
 
-        def stop(model, tokenizer, folder):
+        def stop(model, folder):
             folder.mkdir()
             (folder / "config.json").write_text("{}")
             raise Killed
 
-        patch.setattr("rsail.training.checkpoint.save_model", stop)
+        patch.setattr("rsail.lm.model.save_weights", stop)
         with pytest.raises(Killed):
             run()
     folder = run(resume=True)

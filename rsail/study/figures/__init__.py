@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rsail.checks import one_of
-from rsail.study.files import write_atomically
+from rsail.files import write_atomically
 from rsail.study.paths import FIGURES_DIR
 
 # Every committed figure and the notebook that draws it. A figure that is not here cannot be saved, and
@@ -28,7 +28,11 @@ FIGURES: dict[str, str] = {
     "one_pair_loss": "01_decomposition",
     "soft_threshold": "01_decomposition",
     "example_landscape": "01_decomposition",
-    # 02_numerical_check (rsail.study.figures.theory)
+    # 02_numerical_check (rsail.study.figures.numerics)
+    "finite_problems": "02_numerical_check",
+    "enumerable_transformer": "02_numerical_check",
+    "gradient_estimators": "02_numerical_check",
+    "certificate": "02_numerical_check",
     # 07_preference_language (rsail.study.figures.language)
     "gold_and_preferences": "07_preference_language",
     "gold_by_attribute": "07_preference_language",
@@ -116,6 +120,14 @@ def format_numbers(data: dict) -> str:
     plain = _plain(data, "data")
     lines = [f"{json.dumps(key)}: {json.dumps(plain[key], sort_keys=True)}" for key in sorted(plain)]
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def rounded(data: dict) -> dict:
+    """`data` as `save_figure` stores it: lists, and floats to 9 significant digits; the order is kept.
+
+    A figure drawn from this has the same bytes on another processor, whose rounding errors differ.
+    """
+    return _plain(data, "data")
 
 
 def _plain(value, where: str):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from rsail.files import write_atomically
 from rsail.study.display import markdown_table
 from rsail.study.figures import FIGURES, SUFFIXES
-from rsail.study.files import write_atomically
 from rsail.study.paths import FIGURES_DIR
 
 INDEX = "README.md"

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rsail.study.figures import PAGE
+from rsail.study.figures import PAGE, rounded
 
 BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.45"
 ROUTE_MARKERS = (("endpoint oracle", "o", 6.5, GREEN), ("linear programme", "x", 4.5, VERMILION))
@@ -21,6 +21,7 @@ def finite_problems(data: dict) -> Figure:
 
     `data`: rho, share (n,); assumption (n,) bool; closed, endpoint, programme (n,), each L^W - L_SAIL in nats.
     """
+    data = rounded(data)
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.9))
     holds = np.asarray(data["assumption"], dtype=bool)
     rho, share = np.asarray(data["rho"]), np.asarray(data["share"])
@@ -59,6 +60,7 @@ def enumerable_transformer(data: dict) -> Figure:
     `data`: prompts (X,) texts; reference, policy (X, Y) probabilities; rho (m,) and excess (m,), the closed form
     in units of beta R; checked_rho (k,) and checked, route -> (k,) in the same units; delta.
     """
+    data = rounded(data)
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 3.1), width_ratios=(1, 1.15))
     markers = zip(("o", "s", "^"), (BLUE, "#CC79A7", "#E69F00"), strict=True)
     for prompt, reference, policy, (marker, color) in zip(
@@ -104,6 +106,7 @@ def gradient_estimators(data: dict) -> Figure:
     `data`: exact (D,); with_score and without_score, each {mean (D,), half_width (D,)}; z, estimator -> (D,);
     biased, names of the estimators that are.
     """
+    data = rounded(data)
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 3.3), width_ratios=(1, 1.35))
     exact = np.asarray(data["exact"])
     span = 1.35 * np.abs(exact).max()
@@ -154,6 +157,7 @@ def certificate(data: dict) -> Figure:
     `data`: points, oracle -> {bound (n,), gap (n,)}, nats; ratio (m,), rho over deviation; curves,
     oracle -> (m,), gap over beta R times the deviation.
     """
+    data = rounded(data)
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 3.2))
     styles = dict(
         zip(

@@ -6,6 +6,15 @@ import os
 from pathlib import Path
 
 
+def sync(path: str | Path) -> None:
+    """Make sure that a file, or the entries of a folder, survive a power failure."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_atomically(path: str | Path, content: bytes | str) -> None:
     """Write `content` to a temporary file beside `path`, then rename it over `path`.
 

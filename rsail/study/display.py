@@ -51,7 +51,7 @@ def equation(lhs, rhs=None, *, relation: str = "=") -> None:
 
     sides = [side for side in (lhs, rhs) if side is not None]
     latex = [side if isinstance(side, str) else sympy.latex(side) for side in sides]
-    display(Math(rf"\displaystyle {f' {relation} '.join(latex)}"))
+    display(Math(f" {relation} ".join(latex)))
 
 
 def markdown_table(rows: Iterable[Sequence], headers: Sequence[str], digits: int = 3) -> str:

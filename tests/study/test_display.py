@@ -62,4 +62,4 @@ def test_equations_join_symbols_and_latex(monkeypatch):
     beta = sympy.Symbol("beta")
     display.equation(r"\mathcal{R}", beta**2)
     display.equation(beta)
-    assert shown == [r"\displaystyle \mathcal{R} = \beta^{2}", r"\displaystyle \beta"]
+    assert shown == [r"\mathcal{R} = \beta^{2}", r"\beta"]

@@ -17,23 +17,17 @@ class Profile:
     """Sizes of the live computations of one profile."""
 
     name: str
-    device: str  # "cpu", or "auto": a GPU where there is one
     training_steps: int  # online steps that notebook 08 trains live
     seeds: int  # seeds of a live comparison
-    train_prompts: int  # prompts per online step
-    responses_per_prompt: int  # K, at least 2
-    eval_prompts: int  # held-out prompts per evaluation
+    eval_prompts: int  # held-out prompts of a live check
     random_problems: int  # finite problems that notebook 02 checks
     monte_carlo_draws: int  # sampled pairs of the estimator checks
 
 
 QUICK = Profile(
     name="quick",
-    device="cpu",
     training_steps=10,
     seeds=2,
-    train_prompts=16,
-    responses_per_prompt=4,
     eval_prompts=64,
     random_problems=200,
     monte_carlo_draws=20_000,
@@ -41,15 +35,13 @@ QUICK = Profile(
 FULL = replace(
     QUICK,
     name="full",
-    device="auto",
     training_steps=300,
     seeds=8,
-    train_prompts=64,
     eval_prompts=512,
     random_problems=1_000,
     monte_carlo_draws=200_000,
 )
-GPU = replace(FULL, name="gpu", training_steps=1_000, train_prompts=256, eval_prompts=2_048)
+GPU = replace(FULL, name="gpu", training_steps=1_000)
 PROFILES = {profile.name: profile for profile in (QUICK, FULL, GPU)}
 
 

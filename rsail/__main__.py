@@ -72,8 +72,8 @@ def _pretrain(arguments) -> None:
     from rsail.training.config import build, read_settings
 
     settings = read_settings(None, arguments.overrides)
-    task = build(TaskConfig, settings.pop("task", {}))
-    config = build(PretrainConfig, settings.pop("model", {}))
+    task = build(TaskConfig, settings.pop("task", {}), group="task")
+    config = build(PretrainConfig, settings.pop("model", {}), group="model")
     if settings:
         raise ValueError(f"override must be a task.* or model.* setting, got {', '.join(settings)}")
     corpus, tokenizer = pretraining_texts(task, arguments.texts)

@@ -101,19 +101,24 @@ class OnlineConfig:
         return dataclasses.asdict(self)
 
 
-def build(kind: type, values: dict):
-    """An instance of the dataclass `kind` from plain data.
+def build(kind: type, values: dict, *, group: str = ""):
+    """An instance of the dataclass `kind` from plain data; `group` is the key under which a file has them.
 
     `ValueError` has one line for each wrong field: its name, what was expected, its value.
     """
-    _refuse_switches(values)
+    prefix = f"{group}." if group else ""
+    require(isinstance(values, dict), group or "configuration", values, "a group of settings")
+    _refuse_switches(values, prefix)
+    known = {field.name for field in dataclasses.fields(kind)}
+    for name in sorted(values.keys() - known):  # pydantic would pass over them in a plain dataclass
+        raise ValueError(f"{prefix}{name} is not a setting, got {values[name]!r}")
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
-        raise ValueError("\n".join(_complaint(item) for item in error.errors())) from None
+        raise ValueError("\n".join(prefix + _complaint(item) for item in error.errors())) from None
 
 
-def _refuse_switches(values: dict, prefix: str = "") -> None:
+def _refuse_switches(values: dict, prefix: str) -> None:
     """No setting is a yes or no, and pydantic would take one for the number 1 or 0."""
     for name, value in values.items():
         if isinstance(value, dict):
@@ -139,7 +144,7 @@ def read_settings(path: str | Path | None, overrides: list[str]) -> dict:
             raise FileNotFoundError(f"config must be an existing YAML or JSON file, got {path}")
         try:
             values = yaml.safe_load(path.read_text()) or {}
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ValueError(f"config must be valid YAML or JSON, got {path}: {error}") from None
         require(isinstance(values, dict), "config", str(path), "a file of key: value lines")
     for item in overrides:

@@ -47,7 +47,7 @@ def baseline(
 
     `pair_losses` is (X, M) in the order of `pair_indices`; none of the kinds is biased. The mean over all other
     pairs of the same prompt is not among them: pairs share responses, and it would multiply the score term by
-    (K-1)/(K+1).
+    (K-1)/(K+1). Summed over a prompt's pairs, "disjoint" and "per_response" give the same gradient.
     """
     losses, count = pair_losses.detach(), responses_per_prompt
     check_baseline(kind, len(losses), count)

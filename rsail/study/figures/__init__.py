@@ -38,6 +38,9 @@ FIGURES: dict[str, str] = {
     "gold_by_attribute": "07_preference_language",
     "oracles": "07_preference_language",
     # 08_training (rsail.study.figures.training)
+    "training_headline": "08_training",
+    "training_diagnostics": "08_training",
+    "training_log_probabilities": "08_training",
 }
 
 SUFFIXES = (".json", ".pdf", ".png")

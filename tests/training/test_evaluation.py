@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -101,6 +102,18 @@ def test_the_reference_evaluated_against_itself_is_even(reference_folder):
     assert metrics["objective/kl"] == metrics["objective/kl_k3"] == metrics["robust/penalty"] == 0.0
     assert metrics["gold/win_rate"] == pytest.approx(0.5, abs=0.06)
     assert metrics["gold/win_rate/open"] == metrics["proxy/win_rate/open"] == 0.5  # all are equally good
+
+
+def test_win_rates_count_every_pair_and_ties_half(trained, reference_folder, monkeypatch):
+    own = np.tile([2.0, 0.0, 1.0, 1.0], (8, 1))  # against 1, 1, 1, 1: one win, one loss, two ties
+    verdicts = iter([(own, {"filler": own}), (np.ones((8, RESPONSES)), {"filler": own})])
+    monkeypatch.setattr("rsail.training.evaluation.judge", lambda *_: next(verdicts))
+    parts = policies(trained, reference_folder, oracle={"kind": "flip", "strength": 0.1})
+    metrics = evaluate_policy(*parts, load_task(TaskConfig(), eval_prompts=8))
+    assert metrics["gold/win_rate"] == pytest.approx((1 + 0 + 0.5 + 0.5) / 4)
+    true = 1 / (1 + np.exp(-np.array([1.0, -1.0, 0.0, 0.0])))
+    assert metrics["proxy/win_rate"] == pytest.approx((0.9 * true + 0.1 * (1 - true)).mean())
+    assert metrics["gold/reward"] == 1.0
 
 
 def test_group_means_add_up_to_the_mean(trained, reference_folder):

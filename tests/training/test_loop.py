@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import re
+import shutil
+import types
 
 import numpy as np
 import pytest
@@ -136,8 +138,6 @@ def test_a_kill_while_the_final_model_is_written_leaves_no_half_model(run, monke
 
 
 def test_a_finished_run_is_left_as_it_is_even_without_its_checkpoints(run):
-    import shutil
-
     folder = run()
     for path in checkpoints(folder):
         shutil.rmtree(path)
@@ -382,4 +382,12 @@ def test_numbers_that_are_not_finite_end_the_run_and_are_not_logged(run, tmp_pat
 def test_a_model_that_is_not_there_is_refused_before_any_work(run, tmp_path):
     with pytest.raises(FileNotFoundError, match="model must be a folder"):
         run(model=str(tmp_path / "nothing"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_than_one_process_is_refused(run, monkeypatch, tmp_path):
+    several = types.SimpleNamespace(num_processes=2)
+    monkeypatch.setattr(loop, "Accelerator", lambda **_: several)
+    with pytest.raises(ValueError, match="number of processes must be 1, got 2"):
+        run()
     assert not (tmp_path / "run").exists()

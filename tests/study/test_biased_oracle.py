@@ -97,7 +97,7 @@ def test_a_run_that_failed_stops_the_claims(tmp_path):
         metrics={"error": "step 7: not finite: loss"},
         overwrite=True,
     )
-    with pytest.raises(ResultError, match="failed: seed .*: step 7"):
+    with pytest.raises(ResultError, match=r"failed: seed .*: step 7"):
         study.load_study(tmp_path)
 
 

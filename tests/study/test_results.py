@@ -11,8 +11,8 @@ import time
 import numpy as np
 import pytest
 
-from rsail.study import results
 from rsail.files import write_atomically
+from rsail.study import results
 from rsail.study.results import ResultError, read_result, read_results, write_result
 
 RUN = {

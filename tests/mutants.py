@@ -108,14 +108,14 @@ SOURCE_MUTANTS = [
         "rsail/training/loop.py",
         "    if config.score_weight == 0:",
         "    if config.score_weight >= 0:",
-        ("tests/training",),
+        ("tests/training/test_gradient.py", "tests/training/test_options.py"),
     ),
     Mutant(
         "training loop: no penalty",
         "rsail/training/config.py",
         '{"rho": self.rho}',
         '{"rho": 0 * self.rho}',
-        ("tests/training",),
+        ("tests/training/test_gradient.py", "tests/training/test_options.py"),
     ),
     Mutant(
         "oracle selector: ties go to one side",

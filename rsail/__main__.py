@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     study = commands.add_parser("study", help="train every run behind the committed results again")
     study.add_argument("--output", required=True, help="folder of the result files")
     study.add_argument("--profile", default="full", help="quick, full or gpu")
+    study.add_argument("--resume", action="store_true", help="keep the runs that this code has made already")
     study.set_defaults(run=_study)
     return parser
 
@@ -97,7 +98,8 @@ def _study(arguments) -> None:
     from rsail.study.biased_oracle import run_study
     from rsail.study.profiles import get_profile
 
-    run_study(Path(arguments.output), get_profile(arguments.profile), progress=sys.stderr.isatty())
+    profile = get_profile(arguments.profile)
+    run_study(Path(arguments.output), profile, resume=arguments.resume, progress=sys.stderr.isatty())
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from rsail.lm import encode_prompts, load_model, sample
 from rsail.oracles import OracleConfig
 from rsail.study.paths import BUILD_DIR, DATA_DIR, RESULTS_DIR
 from rsail.study.profiles import Profile
-from rsail.study.results import ResultError, read_result, write_result
+from rsail.study.results import ResultError, commit, read_result, write_result
 from rsail.study.statistics import Interval, mean_interval, paired_difference
 from rsail.tasks import load_task
 from rsail.training import OnlineConfig, evaluate, train
@@ -33,6 +33,7 @@ MODEL = DATA_DIR / "models" / "preference_language"
 BIAS = 0.15
 METHODS = {"nominal": 0.0, "robust": BIAS}  # rho of each
 GOLD, SPURIOUS = "gold/reward/request", "attribute/filler/open"
+TUNING = RESULTS_DIR / f"{NAME}_tuning"
 FIRST_SEED = 10
 SHOWN_PROMPTS = 6
 HISTORY_EVERY = 5  # steps between the training metrics that a result file keeps
@@ -54,14 +55,15 @@ def base_config(output_dir: str | Path, *, steps: int, seed: int, rho: float) ->
 def plan(profile: Profile) -> list[tuple[str, int]]:
     """Every (method, seed) of the study, in the order in which they run.
 
-    Seeds below FIRST_SEED and from 100 on were used to choose the setting, and are not reported.
+    Seeds below FIRST_SEED and seed 100 were used to choose the setting; their runs are in TUNING.
     """
     return [(method, seed) for seed in range(FIRST_SEED, FIRST_SEED + profile.seeds) for method in METHODS]
 
 
-def run_study(folder: Path, profile: Profile, *, progress: bool = False) -> None:
-    """Make the result file of every planned run that `folder` does not hold yet.
+def run_study(folder: Path, profile: Profile, *, resume: bool = False, progress: bool = False) -> None:
+    """Make the result file of every planned run again; with `resume`, of those not yet made by this code.
 
+    A file counts as made by this code if it is of the same configuration and commit, and the package was unchanged.
     A run that ends with numbers that are not finite is a result, too: its file says so in ``metrics.error``.
     """
     torch.set_num_threads(1)
@@ -70,9 +72,16 @@ def run_study(folder: Path, profile: Profile, *, progress: bool = False) -> None
         config = base_config(
             BUILD_DIR / NAME / path.stem, steps=profile.training_steps, seed=seed, rho=METHODS[method]
         )
-        if path.exists() and read_result(path)["config"] == recorded(config):
-            continue
-        run_one(config, path, seed)
+        if not (resume and _is_made(path, config)):
+            run_one(config, path, seed)
+
+
+def _is_made(path: Path, config: OnlineConfig) -> bool:
+    if not path.exists():
+        return False
+    result = read_result(path)
+    same_code = result["provenance"]["commit"] == commit() and not commit().endswith(("-dirty", "unknown"))
+    return same_code and result["config"] == recorded(config)
 
 
 def run_one(config: OnlineConfig, path: Path, seed: int, *, study: str = NAME) -> dict:

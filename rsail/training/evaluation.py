@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from rsail.oracles import ask
 from rsail.tasks import Task, load_task
 from rsail.training.checkpoint import read_run
 from rsail.training.config import OnlineConfig, build
-from rsail.training.measures import identical_pairs, judge, mean, pair_losses, sequence_measures
+from rsail.training.measures import check_finite, identical_pairs, judge, mean, pair_losses, sequence_measures
 
 RESPONSES = 4
 # One evaluation seed for all runs: they differ by their policies, not by the draw of the evaluation.
@@ -35,6 +36,9 @@ def evaluate(run: str | Path, *, output: str | Path | None = None) -> dict:
         raise FileNotFoundError(
             f"run must be finished, got {run} without model/; continue it with train --resume"
         )
+    output = Path(output) if output else run / "evaluation.json"
+    if not os.access(output.parent, os.W_OK):
+        raise PermissionError(f"output must be a file in a writable folder, got {output}")
     policy, tokenizer = load_model(run / "model")
     reference, _ = load_model(config.model)
     if fingerprint(reference) != record["reference"]:
@@ -45,7 +49,6 @@ def evaluate(run: str | Path, *, output: str | Path | None = None) -> dict:
     policy, reference = policy.to(device), reference.to(device)
     task = load_task(config.task, eval_prompts=config.evaluation_prompts)
     metrics = evaluate_policy(config, policy, reference, tokenizer, task)
-    output = Path(output) if output else run / "evaluation.json"
     write_atomically(output, json.dumps(metrics, indent=1, sort_keys=True, allow_nan=False) + "\n")
     return metrics
 
@@ -54,10 +57,15 @@ def evaluate(run: str | Path, *, output: str | Path | None = None) -> dict:
 def evaluate_policy(config: OnlineConfig, policy, reference, tokenizer, task: Task) -> dict[str, float]:
     """Metrics of the study on `task.eval_prompts`, RESPONSES per prompt, with a fixed generator.
 
-    Names without a suffix are means over all prompts; ``name/group`` over the prompts of one group. Win rates are
-    against as many responses of the reference, ties counted half: ``gold/win_rate`` by the true preference,
-    ``proxy/win_rate`` by the oracle's. ``robust/certificate_gap`` is L^W_rho(P_obs) - L_SAIL(P*), not negative when
-    the oracle is within rho of the truth.
+    Names without a suffix are means over all prompts; ``name/group`` over the prompts of one group. Against as many
+    responses of the reference: ``gold/preference`` and ``proxy/preference`` are the mean probabilities that the
+    truth and the oracle prefer the policy's response (1/2 before training, up to the draw of the samples), and
+    ``gold/win_rate`` is the share of pairs with the higher gold reward, ties counted half. ``fixed/chosen`` and
+    ``fixed/rejected`` are mean log-ratios log pi - log pi_ref of the reference's own responses, the same texts in
+    every evaluation, where the oracle prefers one of a pair; ``objective/kl_forward`` is KL(pi_ref || pi) from them.
+    ``robust/certificate_gap`` is L^W_rho(P_obs) - L_SAIL(P*), not negative when the oracle is within rho of the truth.
+
+    Raises `FloatingPointError` naming the metrics that are not finite.
     """
     prompts = task.eval_prompts
     own = _draw(policy, tokenizer, prompts, config, SEED)
@@ -93,9 +101,11 @@ def evaluate_policy(config: OnlineConfig, policy, reference, tokenizer, task: Ta
     per_prompt = {
         "gold/reward": rewards,
         "gold/win_rate": _wins(rewards, ref_rewards),
-        "proxy/win_rate": answer.preferences[against],
+        "gold/preference": answer.truth[against],
+        "proxy/preference": answer.preferences[against],
         "objective/kl": of_own["kl_k1"],
         "objective/kl_k3": of_own["kl_k3"],
+        "objective/kl_forward": -ref_ratio,
         "objective/entropy": -of_own["log_prob"],
         "length": of_own["length"],
         "val/contain_eos_token": of_own["ended"],
@@ -114,10 +124,24 @@ def evaluate_policy(config: OnlineConfig, policy, reference, tokenizer, task: Ta
     for group, members in task.groups(prompts).items():
         if members.any() and not members.all():
             metrics |= {f"{name}/{group}": mean(values[members]) for name, values in per_prompt.items()}
-    return metrics | {
+    metrics |= _fixed_pairs(ref_ratio, answer.preferences[:, RESPONSES:, RESPONSES:]) | {
         "robust/identical_pairs": identical_pairs(own, RESPONSES),
         "oracle/deviation": float(answer.deviation),
     }
+    check_finite("evaluation", metrics)
+    return metrics
+
+
+def _fixed_pairs(log_ratio: np.ndarray, preferences: np.ndarray) -> dict[str, float]:
+    """Mean log-ratio of the preferred and of the rejected responses, over all pairs that the oracle decides."""
+    first, second = np.triu_indices(RESPONSES, 1)
+    up = preferences[:, first, second]
+    pairs = log_ratio[:, first], log_ratio[:, second]
+    chosen, rejected = np.where(up > 0.5, *pairs), np.where(up > 0.5, *reversed(pairs))
+    decided = up != 0.5
+    if not decided.any():
+        return {}
+    return {"fixed/chosen": mean(chosen[decided]), "fixed/rejected": mean(rejected[decided])}
 
 
 def _draw(model, tokenizer, prompts: list[str], config: OnlineConfig, seed: int) -> Samples:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from tqdm import tqdm
@@ -33,7 +32,7 @@ from rsail.training.checkpoint import (
 )
 from rsail.training.config import OnlineConfig
 from rsail.training.evaluation import evaluate_policy
-from rsail.training.measures import judge, step_metrics
+from rsail.training.measures import check_finite, judge, step_metrics
 
 
 def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None = None) -> Path:
@@ -83,7 +82,7 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
         metrics, seconds = online_step(
             config, accelerator, policy, reference, tokenizer, task, optimizer, generators
         )
-        check_finite(step, metrics)
+        check_finite(f"step {step}", metrics)
         logs["metrics"].append({"step": step, **metrics})
         logs["timings"].append({"step": step, **seconds})
         if evaluates(config, step):
@@ -211,15 +210,6 @@ def check_task(config: OnlineConfig, task) -> None:
             "oracle.attribute",
             config.oracle.attribute,
             f"one of {sorted(known)}",
-        )
-
-
-def check_finite(step: int, metrics: dict) -> None:
-    bad = sorted(name for name, value in metrics.items() if not np.isfinite(value))
-    if bad:
-        raise FloatingPointError(
-            f"step {step}: not finite: {', '.join(bad)}; the last checkpoint is from before it. "
-            "Lower learning_rate, or raise beta."
         )
 
 

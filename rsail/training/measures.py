@@ -120,3 +120,13 @@ def step_metrics(
 
 def mean(values) -> float:
     return float(np.mean(values))
+
+
+def check_finite(where: str, metrics: dict[str, float]) -> None:
+    """Raise `FloatingPointError` naming the metrics that are not finite."""
+    bad = sorted(name for name, value in metrics.items() if not np.isfinite(value))
+    if bad:
+        raise FloatingPointError(
+            f"{where}: not finite: {', '.join(bad)}; the last checkpoint is from before it. "
+            "Lower learning_rate, or raise beta."
+        )

@@ -9,7 +9,7 @@ import torch
 
 from rsail.lm import load_model, save_model
 from rsail.tasks import TaskConfig, load_task
-from rsail.training import OnlineConfig, evaluate, train
+from rsail.training import OnlineConfig, evaluate, evaluation, train
 from rsail.training.checkpoint import checkpoints, read_log
 from rsail.training.config import build
 from rsail.training.evaluation import RESPONSES, evaluate_policy
@@ -101,7 +101,7 @@ def test_the_reference_evaluated_against_itself_is_even(reference_folder):
     )
     assert metrics["objective/kl"] == metrics["objective/kl_k3"] == metrics["robust/penalty"] == 0.0
     assert metrics["gold/win_rate"] == pytest.approx(0.5, abs=0.06)
-    assert metrics["gold/win_rate/open"] == metrics["proxy/win_rate/open"] == 0.5  # all are equally good
+    assert metrics["gold/win_rate/open"] == metrics["proxy/preference/open"] == 0.5  # all are equally good
 
 
 def test_win_rates_count_every_pair_and_ties_half(trained, reference_folder, monkeypatch):
@@ -112,7 +112,8 @@ def test_win_rates_count_every_pair_and_ties_half(trained, reference_folder, mon
     metrics = evaluate_policy(*parts, load_task(TaskConfig(), eval_prompts=8))
     assert metrics["gold/win_rate"] == pytest.approx((1 + 0 + 0.5 + 0.5) / 4)
     true = 1 / (1 + np.exp(-np.array([1.0, -1.0, 0.0, 0.0])))
-    assert metrics["proxy/win_rate"] == pytest.approx((0.9 * true + 0.1 * (1 - true)).mean())
+    assert metrics["gold/preference"] == pytest.approx(true.mean())
+    assert metrics["proxy/preference"] == pytest.approx((0.9 * true + 0.1 * (1 - true)).mean())
     assert metrics["gold/reward"] == 1.0
 
 
@@ -176,3 +177,29 @@ def test_another_reference_under_the_same_name_is_refused(trained, reference_fol
     (tmp_path / "run" / "run.json").write_text(json.dumps(record))
     with pytest.raises(ValueError, match="model must be the one that the run started from"):
         evaluate(tmp_path / "run")
+
+
+def test_fixed_pairs_follow_the_oracle_and_leave_ties_out():
+    ratio = np.array([[1.0, 2.0, 4.0, 8.0]])
+    preferences = np.full((1, 4, 4), 0.5)
+    preferences[0, 0, 1], preferences[0, 1, 0] = 0.9, 0.1  # 1 is preferred to 2
+    preferences[0, 2, 3], preferences[0, 3, 2] = 0.2, 0.8  # 8 is preferred to 4
+    found = evaluation._fixed_pairs(ratio, preferences)
+    assert found == {"fixed/chosen": (1 + 8) / 2, "fixed/rejected": (2 + 4) / 2}
+    assert evaluation._fixed_pairs(ratio, np.full((1, 4, 4), 0.5)) == {}
+
+
+def test_at_the_reference_fixed_pairs_have_no_log_ratio(trained, reference_folder):
+    config = evaluation.build(
+        evaluation.OnlineConfig, evaluation.read_run(trained)["config"] | {"output_dir": "x"}
+    )
+    policy, tokenizer = evaluation.load_model(config.model)
+    task = evaluation.load_task(config.task, eval_prompts=config.evaluation_prompts)
+    metrics = evaluation.evaluate_policy(config, policy, policy, tokenizer, task)
+    assert metrics["fixed/chosen"] == metrics["fixed/rejected"] == metrics["objective/kl_forward"] == 0
+
+
+def test_a_missing_output_folder_is_named_before_any_work(trained, monkeypatch, tmp_path):
+    monkeypatch.setattr(evaluation, "load_model", None)
+    with pytest.raises(PermissionError, match=r"output must be a file in a writable folder, got .*nowhere"):
+        evaluation.evaluate(trained, output=tmp_path / "nowhere" / "x.json")

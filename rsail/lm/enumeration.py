@@ -21,7 +21,7 @@ from rsail.checks import require
 from rsail.lm.sampling import Samples, sample
 from rsail.lm.scoring import response_log_probs
 
-LARGEST = 500  # responses per prompt: all pairs of them still fit a linear programme of a second
+LARGEST = 500  # responses per prompt: all pairs of them still fit a linear program of a second
 
 
 def count_responses(vocab_size: int, max_new_tokens: int) -> int:

@@ -1,4 +1,4 @@
-"""The study of a biased oracle at a larger size, in one command of at most nine minutes on one GPU.
+"""The study of a biased oracle at a larger size, in one command, sized for nine minutes on one large GPU.
 
     python -m rsail.study.gpu_run --output build/gpu
 

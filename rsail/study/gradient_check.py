@@ -17,6 +17,7 @@ from rsail.checks import one_of, require
 from rsail.objectives import BASELINES, baseline, pair_indices, robust_sail_loss, score_surrogate
 from rsail.oracles import draw_labels
 
+BATCHES = 20_000  # of sampled responses, per estimator, in notebook 02
 LEAVE_ONE_OUT = (
     "leave_one_out"  # the mean over a prompt's other pairs: biased, hence no option of the trainer
 )

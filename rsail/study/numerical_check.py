@@ -22,7 +22,8 @@ from rsail.exact.losses import pair_losses
 from rsail.objectives import dpo_loss, robust_sail_loss
 from rsail.oracles import OracleConfig, ask
 
-ROUTES = ("closed form", "endpoint oracle", "linear programme")
+RANDOM_PROBLEMS = 200  # that notebook 02 compares
+ROUTES = ("closed form", "endpoint oracle", "linear program")
 
 
 def random_oracle(rng: np.random.Generator, prompts: int, responses: int, delta: float) -> np.ndarray:
@@ -119,7 +120,7 @@ def table_routes(log_probs, ref_log_probs, preferences, *, beta: float, rho: flo
     return {
         "closed form": robust_loss(*tables, beta=beta, rho=rho),
         "endpoint oracle": float(np.sum(law * dpo_loss(score, worst, beta=beta).numpy())),
-        "linear programme": robust_loss_linear_program(*tables, beta=beta, rho=rho),
+        "linear program": robust_loss_linear_program(*tables, beta=beta, rho=rho),
         "training loss": float(np.sum(law * trained)),
     }
 

@@ -20,8 +20,6 @@ class Profile:
     training_steps: int  # online steps that notebook 08 trains live
     seeds: int  # seeds of a live comparison
     eval_prompts: int  # held-out prompts of a live check
-    random_problems: int  # finite problems that notebook 02 checks
-    monte_carlo_draws: int  # sampled pairs of the estimator checks
 
 
 QUICK = Profile(
@@ -29,8 +27,6 @@ QUICK = Profile(
     training_steps=10,
     seeds=2,
     eval_prompts=64,
-    random_problems=200,
-    monte_carlo_draws=20_000,
 )
 FULL = replace(
     QUICK,
@@ -38,8 +34,6 @@ FULL = replace(
     training_steps=300,
     seeds=8,
     eval_prompts=512,
-    random_problems=1_000,
-    monte_carlo_draws=200_000,
 )
 GPU = replace(FULL, name="gpu", training_steps=1_000)
 PROFILES = {profile.name: profile for profile in (QUICK, FULL, GPU)}

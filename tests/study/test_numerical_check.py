@@ -44,7 +44,7 @@ class TestRandomProblems:
         printed = found["sail"] + found["form"]
         for route in check.ROUTES:
             assert_allclose(found[route][holds], printed[holds], rtol=0, atol=1e-9)
-        assert (printed - found["linear programme"])[~holds].max() > 1e-3
+        assert (printed - found["linear program"])[~holds].max() > 1e-3
 
     def test_the_routes_agree_also_where_the_radius_is_clipped(self):
         found = check.compare_problems(40, np.random.default_rng(1))

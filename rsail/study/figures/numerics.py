@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 from rsail.study.figures import PAGE, rounded
 
 BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.45"
-ROUTE_MARKERS = (("endpoint oracle", "o", 6.5, GREEN), ("linear programme", "x", 4.5, VERMILION))
+ROUTE_MARKERS = (("endpoint oracle", "o", 6.5, GREEN), ("linear program", "x", 4.5, VERMILION))
 
 
 def finite_problems(data: dict) -> Figure:
     """Left: share of rho beta R that the worst case reaches, over rho. Right: two routes against the closed form.
 
-    `data`: rho, share (n,); assumption (n,) bool; closed, endpoint, programme (n,), each L^W - L_SAIL in nats.
+    `data`: rho, share (n,); assumption (n,) bool; closed, endpoint, program (n,), each L^W - L_SAIL in nats.
     """
     data = rounded(data)
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.9))
@@ -42,7 +42,7 @@ def finite_problems(data: dict) -> Figure:
     low, high = 0.5 * closed.min(), 2 * closed.max()
     right.plot([low, high], [low, high], color=GREY, lw=0.7, zorder=0)
     right.plot(closed, data["endpoint"], "o", mfc="none", mec=GREEN, mew=0.6, ms=5, label="endpoint oracle")
-    right.plot(closed, data["programme"], "x", color=VERMILION, mew=0.7, ms=2.8, label="linear programme")
+    right.plot(closed, data["program"], "x", color=VERMILION, mew=0.7, ms=2.8, label="linear program")
     right.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
     right.set(
         xlabel="closed form, clipped: worst-case excess (nats)", ylabel="the same by two other routes (nats)"

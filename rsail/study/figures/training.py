@@ -65,23 +65,21 @@ def diagnostics(panels: dict[str, dict[str, Curve]], references: dict[str, float
 def log_probabilities(
     chosen: dict[str, Curve], rejected: dict[str, Curve], length: dict[str, Curve]
 ) -> Figure:
-    """Log-probability of preferred and of rejected responses over training, and the length that explains it."""
-    figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.5))
+    """Log-ratios of fixed preferred and rejected responses over training, and the length of fresh ones."""
+    figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.7))
     for method in chosen:
-        for curve, shade, what in ((chosen, 1.0, "preferred"), (rejected, 0.45, "rejected")):
+        for curve, shade, what in ((chosen, 1.0, "preferred"), (rejected, 0.5, "rejected")):
             steps, values = curve[method]
-            axes[0].plot(
-                steps,
-                values.mean(0),
-                color=COLORS[method],
-                ls=STYLES[method],
-                alpha=shade,
-                label=f"{method}, {what}",
-            )
+            color, bands = COLORS[method], [mean_interval(column) for column in values.T]
+            low, high = [band.low for band in bands], [band.high for band in bands]
+            axes[0].fill_between(steps, low, high, color=color, alpha=0.2 * shade, lw=0)
+            style = {"color": color, "ls": STYLES[method], "alpha": shade, "label": f"{method}, {what}"}
+            axes[0].plot(steps, values.mean(0), **style)
+    axes[0].axhline(0, color="black", lw=0.8, ls=":")
     axes[0].set_xlabel("optimizer step")
     axes[0].set_xlim(0, steps[-1])
-    axes[0].set_ylabel(r"mean log $\pi_\theta(y|x)$ (nats)")
+    axes[0].set_ylabel(r"mean log $\pi_\theta/\pi_\mathrm{SFT}$, fixed texts (nats)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     _draw_curves(axes[1], length, None)
-    axes[1].set_ylabel("length of a response (tokens)")
+    axes[1].set_ylabel("length of fresh samples (tokens)")
     return figure

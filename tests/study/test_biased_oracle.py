@@ -106,3 +106,40 @@ def test_a_missing_seed_stops_the_claims(tmp_path):
         shutil.copy(path, tmp_path)
     with pytest.raises(ResultError, match="the same two or more seeds of every method"):
         study.load_study(tmp_path)
+
+
+def test_notebook_08_also_runs_when_it_trains_the_study_again(tmp_path):
+    from rsail.study.notebooks import execute
+    from rsail.study.paths import NOTEBOOKS_DIR
+
+    outcome = execute(NOTEBOOKS_DIR / "08_training.ipynb", tmp_path / "08.ipynb", {"retrain": True})
+    assert outcome.error is None
+
+
+def test_a_study_is_made_again_unless_it_is_resumed(tmp_path, monkeypatch):
+    made = []
+
+    def record(config, path, seed, **_):
+        made.append(path.name)
+        shutil.copy(COMMITTED[0], path)
+
+    monkeypatch.setattr(study, "run_one", record)
+    profile = get_profile("quick")
+    study.run_study(tmp_path, profile)
+    study.run_study(tmp_path, profile)
+    assert len(made) == 2 * len(study.plan(profile))
+    monkeypatch.setattr(study, "_is_made", lambda path, config: path.exists())
+    study.run_study(tmp_path, profile, resume=True)
+    assert len(made) == 2 * len(study.plan(profile))
+
+
+@pytest.mark.parametrize("changed", ["commit", "config", "dirty", None])
+def test_a_run_counts_as_made_only_by_the_same_code_and_configuration(tmp_path, monkeypatch, changed):
+    result = read_result(COMMITTED[0])
+    config = study.base_config(tmp_path, steps=300, seed=result["seeds"]["run"], rho=result["config"]["rho"])
+    if changed == "config":
+        config = study.base_config(tmp_path, steps=300, seed=99, rho=0.0)
+    suffix = {"commit": "0", "dirty": "-dirty"}.get(changed, "")
+    monkeypatch.setattr(study, "commit", lambda: result["provenance"]["commit"] + suffix)
+    monkeypatch.setattr(study, "read_result", lambda path: result)
+    assert study._is_made(COMMITTED[0], config) == (changed is None)

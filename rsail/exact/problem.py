@@ -59,8 +59,11 @@ class FiniteProblem:
     @classmethod
     def from_rewards(cls, features, rewards, beta, prompt_probs=None, theta_ref=None) -> FiniteProblem:
         """The same with Bradley-Terry preferences (eq. 4), P(i > j) = sigma(r_i - r_j); rewards (X, Y)."""
-        rewards = checks.finite("rewards", rewards)
-        checks.require(rewards.ndim == 2, "rewards.shape", rewards.shape, "(X, Y)")
+        features, rewards = checks.finite("features", features), checks.finite("rewards", rewards)
+        checks.require(
+            rewards.ndim == 2 and rewards.shape == features.shape[:2],
+            "rewards.shape", rewards.shape, f"(X, Y) = {features.shape[:2]}, as features",
+        )  # fmt: skip
         preferences = expit(rewards[:, :, None] - rewards[:, None, :])
         return cls(features, preferences, beta, prompt_probs, theta_ref)
 

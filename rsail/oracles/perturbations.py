@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from rsail.checks import finite, require
+from rsail.checks import finite, number, require
 from rsail.checks import preferences as check_preferences
 
 
 def _fraction(name: str, value: float) -> float:
-    require(bool(np.isfinite(value)) and 0 <= value <= 1, name, value, "a number in [0, 1]")
-    return float(value)
+    require(0 <= number(value) <= 1, name, value, "a number in [0, 1]")
+    return number(value)
 
 
 def truth(rewards) -> np.ndarray:

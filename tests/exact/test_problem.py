@@ -304,6 +304,11 @@ class TestBadInput:
     def test_in_rewards(self):
         with pytest.raises(ValueError, match=r"rewards\.shape"):
             FiniteProblem.from_rewards(self.features, [0.0, 1.0], beta=0.1)
+        for shape in ((1, 3), (2, 2), (1, 2, 1)):
+            with pytest.raises(
+                ValueError, match=r"rewards\.shape must be \(X, Y\) = \(1, 2\), as features, got"
+            ):
+                FiniteProblem.from_rewards(self.features, np.zeros(shape), beta=0.1)
         with pytest.raises(ValueError, match="rewards must be finite"):
             FiniteProblem.from_rewards(self.features, [[np.inf, 1.0]], beta=0.1)
 

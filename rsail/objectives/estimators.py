@@ -11,7 +11,7 @@ import math
 
 import torch
 
-from rsail.checks import one_of, require
+from rsail.checks import nonnegative, number, one_of, require
 
 BASELINES = {
     "log2": "the constant log 2: every pair's loss at the reference policy",
@@ -84,19 +84,40 @@ def score_surrogate(
     """Per pair, a tensor with the value of `pair_loss` and the gradient d loss + weight (loss - b) S.
 
     `log_prob_1`, `log_prob_2` are log pi(y1|x), log pi(y2|x) with graph, shaped as `pair_loss`; `baseline` a number
-    or the pair (for the score of y1, for that of y2). weight 1 is exact (section C of arXiv 2602.20457 uses the
-    same score), weight 0 drops the gradient of the sampling law, as online DPO does.
+    or a pair (for the score of y1, for that of y2) of numbers or tensors shaped as `pair_loss`. weight 1 is exact
+    (section C of arXiv 2602.20457 uses the same score), weight 0 drops the gradient of the sampling law, as online
+    DPO does.
+
+    Raises
+    ------
+    ValueError
+        A weight that is not a finite number >= 0, shapes that differ, a baseline of another kind.
     """
+    weight = nonnegative("weight", weight)
     require(
         pair_loss.shape == log_prob_1.shape == log_prob_2.shape,
         "log_prob shapes", (tuple(log_prob_1.shape), tuple(log_prob_2.shape)),
         f"{tuple(pair_loss.shape)}, as pair_loss",
     )  # fmt: skip
+    of_1, of_2 = _baseline_pair(baseline, pair_loss.shape)
     if weight == 0:
         return pair_loss
-    of_1, of_2 = baseline if isinstance(baseline, tuple) else (baseline, baseline)
     loss = pair_loss.detach()
     score = (loss - of_1) * (log_prob_1 - log_prob_1.detach()) + (loss - of_2) * (
         log_prob_2 - log_prob_2.detach()
     )
     return pair_loss + weight * score
+
+
+def _baseline_pair(baseline, shape: torch.Size) -> tuple:
+    """The baselines of both scores. One tensor for both must be a number: else a pair lost its other half."""
+    pair, shapes = (baseline, (shape, ())) if isinstance(baseline, tuple) else ((baseline, baseline), ((),))
+
+    def fits(value) -> bool:
+        return value.shape in shapes if isinstance(value, torch.Tensor) else math.isfinite(number(value))
+
+    require(
+        len(pair) == 2 and all(map(fits, pair)),
+        "baseline", baseline, f"a finite number or a pair of tensors of shape {tuple(shape)}",
+    )  # fmt: skip
+    return pair

@@ -183,3 +183,34 @@ def test_shapes_that_differ_are_refused():
 def test_one_response_makes_no_pair():
     with pytest.raises(ValueError, match="responses_per_prompt must be >= 2, got 1"):
         pair_indices(1)
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), -1.0, None])
+def test_a_weight_that_is_no_finite_number_from_0_is_refused(weight):
+    with pytest.raises(ValueError, match=f"weight must be a finite number >= 0, got {weight}"):
+        score_surrogate(torch.ones(2), torch.ones(2), torch.ones(2), weight=weight)
+
+
+SHAPED = torch.zeros(2, 3)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None, "log2", float("nan"), True, SHAPED, (SHAPED,), (SHAPED, SHAPED, SHAPED), [SHAPED, SHAPED],
+        (SHAPED, SHAPED[:, :1]), (SHAPED[0], SHAPED), (SHAPED, None), (0.1, float("inf")),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_a_baseline_that_is_neither_a_number_nor_a_fitting_pair_is_refused(wrong):
+    loss = torch.ones(2, 3)
+    for weight in (0.0, 1.0):
+        with pytest.raises(ValueError, match=r"baseline must be a finite number or a pair .* \(2, 3\), got"):
+            score_surrogate(loss, loss, loss, baseline=wrong, weight=weight)
+
+
+@pytest.mark.parametrize("fine", [0.5, torch.tensor(0.5), (0.5, torch.tensor(0.5)), (SHAPED + 0.5, 0.5)])
+def test_numbers_and_fitting_tensors_are_baselines(fine):
+    log_prob = torch.ones(2, 3, requires_grad=True)
+    score_surrogate(torch.full((2, 3), 2.0), log_prob, log_prob, baseline=fine).sum().backward()
+    assert torch.equal(log_prob.grad, torch.full((2, 3), 2 * (2.0 - 0.5)))

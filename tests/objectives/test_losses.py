@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from rsail.exact import losses as exact
 from rsail.exact.one_pair import one_pair_loss
-from rsail.objectives import LOSSES, cdpo_loss, dpo_loss, ipo_loss, rdpo_loss, robust_sail_loss
+from rsail.objectives import LOSSES, NotFinite, cdpo_loss, dpo_loss, ipo_loss, rdpo_loss, robust_sail_loss
+from rsail.oracles import bias, truth
 
 OPTIONS = {"robust_sail": {"rho": 0.1}, "cdpo": {"smoothing": 0.1}, "rdpo": {"flip_rate": 0.1}}
 SEEDED = settings(deadline=None, derandomize=True, max_examples=200)
@@ -93,11 +94,85 @@ def test_drawn_labels_are_never_clipped_so_their_mean_is_the_unclipped_robust_lo
     torch.testing.assert_close(averaged, unclipped, rtol=0, atol=1e-15)
 
 
+@pytest.mark.parametrize("preference", [0.0, 1.0])
+@pytest.mark.parametrize("score", [-3.0, 0.0, 2.0])
+def test_a_probability_of_exactly_0_or_1_is_clipped_against_where_it_is_said_to_be_one(preference, score):
+    loss = robust_sail_loss(tensor(score), preference, beta=0.5, rho=0.2, drawn=False)
+    assert loss.item() == pytest.approx(one_pair_loss(0.5 * score, preference, 0.2), abs=1e-15)
+    as_label = robust_sail_loss(tensor(score), preference, beta=0.5, rho=0.2)
+    assert as_label.item() == pytest.approx(
+        dpo_loss(tensor(score), preference, beta=0.5).item() + 0.1 * abs(score)
+    )
+
+
+def test_drawn_labels_are_never_clipped_even_where_they_are_none():
+    score, preference = tensor([-3.0, 2.0, 2.0]), tensor([0.95, 0.05, 1.0])
+    loss = robust_sail_loss(score, preference, beta=0.5, rho=0.2, drawn=True)
+    unclipped = dpo_loss(score, preference, beta=0.5) + 0.1 * score.abs()
+    torch.testing.assert_close(loss, unclipped, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.1, 0.4])
+def test_mean_over_probabilities_with_certain_answers_is_the_exact_robust_loss(rho):
+    rng = np.random.default_rng(1)
+    log_probs, ref_log_probs = np.log(rng.dirichlet(np.ones(6), size=(2, 4)))
+    rewards = rng.normal(size=(4, 6))
+    preferences = bias(truth(rewards), rng.normal(size=(4, 6)), 0.5)
+    assert (preferences == 0).sum() > 5  # and as many ones
+    arguments = tensor(exact.pair_scores(log_probs, ref_log_probs)), tensor(preferences)
+    wanted = exact.robust_loss(log_probs, ref_log_probs, preferences, beta=0.7, rho=rho)
+
+    def mean(**options) -> float:
+        loss = robust_sail_loss(*arguments, beta=0.7, rho=rho, **options)
+        return (loss.numpy() * exact.pair_law(log_probs)).sum()
+
+    assert mean(drawn=False) == pytest.approx(wanted, abs=1e-13)
+    assert rho == 0 or mean() > wanted + 1e-3  # taken for labels, certain answers are not clipped against
+
+
 def test_rho_zero_is_sail_bit_for_bit():
     score, preference = tensor([-2.0, 0.0, 3.0]), tensor([0.0, 0.4, 1.0])
     assert torch.equal(
         robust_sail_loss(score, preference, beta=0.2, rho=0), dpo_loss(score, preference, beta=0.2)
     )
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_every_loss_has_one_signature_and_neutral_options(name):
+    score, preference = tensor([-2.0, 0.0, 3.0]), tensor([0.0, 0.4, 1.0])
+    loss = LOSSES[name](score, preference, beta=0.1)
+    nominal = ipo_loss if name == "ipo" else dpo_loss
+    assert torch.equal(loss, nominal(score, preference, beta=0.1))
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_floats_and_arrays_are_scores_in_double_precision(name):
+    for score in (
+        0.3,
+        np.float32(0.3),
+        np.array([0.3, -2.0]),
+        np.array([0.3, -2.0], dtype=np.float32),
+        [1, 2],
+    ):
+        loss = LOSSES[name](score, 0.7, beta=0.1)
+        assert loss.dtype == torch.float64
+        assert torch.equal(loss, LOSSES[name](tensor(score), 0.7, beta=0.1))
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.bool, torch.complex64])
+def test_scores_that_are_no_floating_point_tensor_are_refused(name, dtype):
+    with pytest.raises(ValueError, match=rf"pair_score.dtype must be a floating-point type .* got {dtype}"):
+        LOSSES[name](torch.ones(2, dtype=dtype), 0.7, beta=0.1)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_score_that_is_not_finite_is_named(name, value):
+    with pytest.raises(NotFinite, match=f"pair_score must be finite, got {value}"):
+        LOSSES[name](torch.tensor([0.0, value]), 0.7, beta=0.1)
+    with pytest.raises(ValueError, match=f"pair_score must be finite, got {value}"):
+        LOSSES[name](value, 0.7, beta=0.1)
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
@@ -207,6 +282,9 @@ def test_bad_arguments_are_named_with_their_value(name, arguments, message):
         (robust_sail_loss, {"rho": -0.1}, "rho must be a finite number >= 0, got -0.1"),
         (robust_sail_loss, {"rho": float("inf")}, "rho must be a finite number >= 0, got inf"),
         (cdpo_loss, {"smoothing": 0.6}, r"smoothing must be in \[0, 1/2\], got 0.6"),
+        (robust_sail_loss, {"rho": None}, "rho must be a finite number >= 0, got None"),
+        (robust_sail_loss, {"drawn": "yes"}, "drawn must be True, False or None, got 'yes'"),
+        (cdpo_loss, {"smoothing": None}, r"smoothing must be in \[0, 1/2\], got None"),
         (rdpo_loss, {"flip_rate": 0.5}, r"flip_rate must be in \[0, 1/2\), got 0.5"),
     ],
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rsail.checks import one_of, require
+from rsail.checks import number, one_of, require
 from rsail.oracles.perturbations import bias, flatten, flip, sup_deviation, truth, worst_case
 
 KINDS = ("truth", "flip", "bias", "worst_case", "flatten")
@@ -17,21 +17,26 @@ KINDS = ("truth", "flip", "bias", "worst_case", "flatten")
 class OracleConfig:
     """Which oracle is asked, and how wrong it is."""
 
-    kind: str = "truth"  # truth | flip | bias | worst_case | flatten
-    strength: float = 0.0  # flip: rate; bias: shift of the probability; worst_case: radius; flatten: weight
-    attribute: str = "filler"  # what a biased oracle favors; other kinds do not read it
+    # For pydantic, where it finds this class among the settings of a run: the texts below describe the fields.
+    __pydantic_config__ = {"use_attribute_docstrings": True}  # noqa: RUF012 - pydantic's name and type
+
+    kind: str = "truth"
+    """truth, flip, bias, worst_case or flatten."""
+    strength: float = 0.0
+    """In [0, 1]. flip: rate; bias: shift of the probability; worst_case: radius; flatten: weight."""
+    attribute: str = "filler"
+    """What a biased oracle favors, an attribute of the task; other kinds do not read it."""
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, KINDS)
+        strength = number(self.strength)
+        require(0 <= strength <= 1, "strength", self.strength, "a number in [0, 1]")
         require(
-            isinstance(self.strength, int | float) and 0 <= self.strength <= 1,
-            "strength", self.strength, "a number in [0, 1]",
-        )  # fmt: skip
-        require(
-            self.kind != "truth" or self.strength == 0,
+            self.kind != "truth" or strength == 0,
             "strength", self.strength, "0 for an oracle of kind truth",
         )  # fmt: skip
         require(bool(self.attribute), "attribute", self.attribute, "the name of an attribute")
+        object.__setattr__(self, "strength", strength)  # a NumPy number would not go into a JSON file
 
 
 @dataclass(frozen=True)

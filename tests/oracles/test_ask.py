@@ -80,6 +80,18 @@ def test_the_configuration_is_frozen():
         OracleConfig().strength = 0.2
 
 
+@pytest.mark.parametrize("strength", [True, False, np.True_, None, "0.1", np.array([0.1])], ids=repr)
+def test_a_strength_that_is_no_number_is_refused(strength):
+    with pytest.raises(ValueError, match=r"strength must be a number in \[0, 1\], got "):
+        OracleConfig("bias", strength)
+
+
+def test_a_strength_from_numpy_is_kept_as_a_plain_number():
+    for strength in (np.float32(0.25), np.float64(0.25), np.array(0.25)):
+        config = OracleConfig("bias", strength)
+        assert config == OracleConfig("bias", 0.25) and type(config.strength) is float
+
+
 def test_oracles_and_language_import_no_torch():
     code = "import sys; import rsail.language, rsail.oracles; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,7 +4,7 @@ A testbed in which the truth is known: `gold_reward` gives r*(x, y), so P* follo
 `attributes` are unrelated to it in the corpus; and to open prompts every response is equally good.
 """
 
-from rsail.language.corpus import corpus, corpus_digest, respond
+from rsail.language.corpus import corpus, respond
 from rsail.language.prompts import LanguageConfig, Prompt, request_prompts
 from rsail.language.reward import (
     ATTRIBUTES,
@@ -27,7 +27,6 @@ __all__ = [
     "attributes",
     "build_tokenizer",
     "corpus",
-    "corpus_digest",
     "follows_request",
     "format_prompt",
     "format_response",

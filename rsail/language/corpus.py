@@ -8,11 +8,8 @@ and of modifiers says nothing about their topics.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import asdict
 from itertools import accumulate
 
 import numpy as np
@@ -119,17 +116,3 @@ def respond(config: LanguageConfig, prompts: Sequence[str], *, seed: int) -> lis
     """
     rows = np.random.default_rng([config.seed, 3, seed]).random((len(prompts), _NUMBERS))
     return [_response(config, requested_topic(p), _Draws(row)) for p, row in zip(prompts, rows, strict=True)]
-
-
-def corpus_digest(config: LanguageConfig, count: int) -> str:
-    """SHA-256 of what makes a corpus: the configuration, the vocabulary, the count and the first 256 pairs.
-
-    The first pairs stand for the code: a changed grammar changes them, and so the digest.
-    """
-    made_of = [
-        asdict(config),
-        words.vocabulary(config.topic_names),
-        int(count),
-        corpus(config, min(count, 256)),
-    ]
-    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()

@@ -15,7 +15,6 @@ from rsail.language import (
     attributes,
     build_tokenizer,
     corpus,
-    corpus_digest,
     follows_request,
     format_response,
     gold_reward,
@@ -130,19 +129,3 @@ def test_responses_to_given_prompts_follow_the_law_of_the_corpus():
     assert share[:3000].mean() == pytest.approx(follows_request(PROMPTS, RESPONSES)[ASKED].mean(), abs=0.03)
     assert not share[3000:].any()
     assert attributes(responses)["filler"].mean() == pytest.approx(SPURIOUS["filler"].mean(), abs=0.1)
-
-
-def test_the_digest_names_what_made_the_corpus():
-    assert corpus_digest(LanguageConfig(), 1000) == corpus_digest(LanguageConfig(), 1000)
-    others = [
-        corpus_digest(LanguageConfig(), 1001),
-        corpus_digest(LanguageConfig(seed=1), 1000),
-        corpus_digest(LanguageConfig(eval_share=0.26), 1000),
-    ]
-    assert len({corpus_digest(LanguageConfig(), 1000), *others}) == 4
-
-
-def test_the_digest_notices_a_changed_word(monkeypatch):
-    before = corpus_digest(CONFIG, 10)
-    monkeypatch.setitem(words.TOPICS, "gems", (*words.TOPICS["gems"][:-1], "quartz"))
-    assert corpus_digest(CONFIG, 10) != before

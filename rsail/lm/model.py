@@ -11,7 +11,6 @@ import tempfile
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
@@ -24,8 +23,8 @@ def load_model(
     """A causal language model and its tokenizer, from the hub or from a local folder.
 
     Dropout is switched off, so that the sampling law and the scored law are one law. Raises `ValueError` when
-    the tokenizer has no pad or no end-of-sequence token, or a file is damaged or lacks weights,
-    `FileNotFoundError` when a local folder lacks a part.
+    the tokenizer has no pad or no end-of-sequence token, or a file is damaged, lacks weights or has some that are
+    not finite, `FileNotFoundError` when a local folder lacks a part.
     """
     folder = Path(name_or_path)
     if folder.exists() or str(name_or_path).startswith((".", "/")):
@@ -46,6 +45,11 @@ def load_model(
         raise ValueError(
             f"model must be complete, got {name_or_path} without {sorted(report['missing_keys'])}"
         )
+    bad = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
+    if bad:
+        raise ValueError(
+            f"model must have finite weights, got {name_or_path} with NaN or infinity in {bad[:5]}"
+        )
     rows = model.get_input_embeddings().num_embeddings
     if rows < len(tokenizer):
         raise ValueError(
@@ -63,10 +67,14 @@ def load_model(
 
 @contextlib.contextmanager
 def _named_errors(what: str, name_or_path):
+    """Whatever a library makes of a file that is damaged: tokenizers, for one, raises plain `Exception`."""
     try:
         yield
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{what} must be readable, got {name_or_path}: {error}") from error
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), "")
+        raise ValueError(
+            f"{what} must be readable, got {name_or_path}: {reason} ({type(error).__name__})"
+        ) from error
 
 
 def _check_folder(folder: Path) -> None:

@@ -36,6 +36,21 @@ def encode_prompts(
     return encoded["input_ids"], encoded["attention_mask"]
 
 
+def check_prompts(
+    model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, prompts: list[str], max_new_tokens: int
+) -> None:
+    """Raise `ValueError` if a prompt is empty, or if the longest one and its response are too long for the model."""
+    _check_length(model, encode_prompts(tokenizer, prompts)[1], max_new_tokens)
+
+
+def _check_length(model: torch.nn.Module, prompt_mask: torch.Tensor, max_new_tokens: int) -> None:
+    longest, limit = int(prompt_mask.sum(1).max()), getattr(model.config, "max_position_embeddings", None)
+    require(
+        limit is None or longest + max_new_tokens <= limit,
+        "max_new_tokens", max_new_tokens, f"at most {limit} positions of the model less {longest} of the prompt",
+    )  # fmt: skip
+
+
 @torch.no_grad()
 def sample(
     model: torch.nn.Module,
@@ -56,11 +71,7 @@ def sample(
     """
     require(responses_per_prompt >= 1, "responses_per_prompt", responses_per_prompt, ">= 1")
     require(max_new_tokens >= 1, "max_new_tokens", max_new_tokens, ">= 1")
-    longest, limit = int(prompt_mask.sum(1).max()), getattr(model.config, "max_position_embeddings", None)
-    require(
-        limit is None or longest + max_new_tokens <= limit,
-        "max_new_tokens", max_new_tokens, f"at most {limit} positions of the model less {longest} of the prompt",
-    )  # fmt: skip
+    _check_length(model, prompt_mask, max_new_tokens)
     device = next(model.parameters()).device
     ids = prompt_ids.to(device).repeat_interleave(responses_per_prompt, dim=0)
     mask = prompt_mask.to(device).repeat_interleave(responses_per_prompt, dim=0)

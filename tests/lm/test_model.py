@@ -103,6 +103,17 @@ def cut(folder, name: str) -> None:
     (folder / name).write_bytes(content[: len(content) // 2])
 
 
+def not_finite(folder, value: str) -> None:
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    next(iter(tensors.values())).view(-1)[3] = float(value)
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def empty_object(folder, name: str) -> None:
+    (folder / name).write_text("{}")
+
+
 DAMAGE = {
     "no tokenizer": (
         lambda folder, _: [(folder / n).unlink() for n in ("tokenizer.json", "tokenizer_config.json")],
@@ -115,6 +126,10 @@ DAMAGE = {
     "no weights": (without, "model.safetensors", FileNotFoundError, "holds model weights"),
     "no configuration": (without, "config.json", FileNotFoundError, "holds config.json"),
     "a missing tensor": (drop_a_tensor, "", ValueError, "must be complete"),
+    "a weight that is NaN": (not_finite, "nan", ValueError, "must have finite weights"),
+    "a weight that is infinite": (not_finite, "inf", ValueError, "must have finite weights"),
+    "an empty tokenizer": (empty_object, "tokenizer.json", ValueError, "tokenizer must be readable"),
+    "an empty configuration": (empty_object, "config.json", ValueError, "must be readable"),
     "half of the weights": (cut, "model.safetensors", ValueError, "model must be readable"),
     "half of the configuration": (cut, "config.json", ValueError, "must be readable"),
     "half of the tokenizer": (cut, "tokenizer.json", ValueError, "tokenizer must be readable"),
@@ -127,7 +142,14 @@ def test_a_damaged_folder_is_refused_by_name(folder, damage):
     act(folder, name)
     with pytest.raises(error, match=message) as caught:
         load_model(folder)
-    assert str(folder) in str(caught.value)
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_cause_of_an_unreadable_file_is_kept(folder):
+    empty_object(folder, "tokenizer.json")
+    with pytest.raises(ValueError) as caught:
+        load_model(folder)
+    assert caught.value.__cause__ is not None and type(caught.value.__cause__).__name__ in str(caught.value)
 
 
 def test_a_model_with_fewer_rows_than_tokens_is_refused(tokenizer, tmp_path):

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
-from tokenizers import Tokenizer
-from tokenizers.decoders import ByteLevel as ByteLevelDecoder
-from tokenizers.models import BPE
-from tokenizers.pre_tokenizers import ByteLevel
-from tokenizers.trainers import BpeTrainer
-from transformers import PreTrainedTokenizerFast
 
 from rsail import language
 from rsail.checks import require
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+# A setting that is a path may be given as a pathlib.Path; it is kept as text, as files of settings have it.
+PathText = Annotated[str, BeforeValidator(lambda v: os.fspath(v) if isinstance(v, os.PathLike) else v)]
 
 
 @validated(frozen=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
@@ -27,7 +28,7 @@ class TaskConfig:
 
     kind: Literal["language", "imdb"] = "language"
     """The synthetic preference language, or IMDb controlled sentiment."""
-    data: str = "stanfordnlp/imdb"
+    data: PathText = "stanfordnlp/imdb"
     """imdb: a hub name, or a folder that holds train.parquet and test.parquet."""
     rows: int = Field(2000, ge=20)
     """imdb: reviews read from each split, drawn with the seed below."""
@@ -109,7 +110,11 @@ def read_imdb(data: str, split: str, rows: int, seed: int) -> tuple[list[str], n
 
 @dataclass(frozen=True)
 class SentimentReward:
-    """Mean log-odds of the words of a text, scaled and clipped: a unigram naive Bayes classifier (multinomial)."""
+    """Sum of the log-odds of a text's words, squashed into [-bound, bound] by bound * tanh(sum / bound).
+
+    The log-odds of a word compare the shares of positive and of negative texts that contain it, however often (naive
+    Bayes with document counts); in a text that is judged, every occurrence counts.
+    """
 
     log_odds: dict[str, float]
     bound: float = 1.5
@@ -185,16 +190,22 @@ def pretraining_texts(
         pairs = [(language.format_prompt(p), r) for p, r in language.corpus(settings, count)]
         return pairs, language.build_tokenizer(settings)
     texts, _ = read_imdb(config.data, "train", min(count, config.rows), config.seed)
-    bpe = Tokenizer(BPE())
-    bpe.pre_tokenizer, bpe.decoder = ByteLevel(add_prefix_space=False), ByteLevelDecoder()
-    trainer = BpeTrainer(
+    return _prefixes(texts, config.seed), _byte_pair_tokenizer(texts, vocabulary)
+
+
+def _byte_pair_tokenizer(texts: list[str], vocabulary: int) -> PreTrainedTokenizerFast:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         special_tokens=["<pad>", "<eos>"],
-        initial_alphabet=ByteLevel.alphabet(),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     bpe.train_from_iterator(texts, trainer)
-    tokenizer = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=bpe, pad_token="<pad>", eos_token="<eos>", padding_side="left"
     )
-    return _prefixes(texts, config.seed), tokenizer

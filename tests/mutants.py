@@ -113,8 +113,8 @@ SOURCE_MUTANTS = [
     Mutant(
         "training loop: no penalty",
         "rsail/training/config.py",
-        '{"rho": self.rho}',
-        '{"rho": 0 * self.rho}',
+        '{"rho": self.rho, "drawn"',
+        '{"rho": 0 * self.rho, "drawn"',
         ("tests/training/test_gradient.py", "tests/training/test_options.py"),
     ),
     Mutant(

@@ -7,13 +7,13 @@ the rest. The tokenizer itself adds nothing: what is encoded is what was written
 
 from __future__ import annotations
 
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import PreTrainedTokenizerFast
+from typing import TYPE_CHECKING
 
 from rsail.language import words
 from rsail.language.prompts import LanguageConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
 def format_prompt(prompt: str) -> str:
@@ -32,9 +32,12 @@ def build_tokenizer(config: LanguageConfig) -> PreTrainedTokenizerFast:
     For every text of the language ``decode(encode(text)) == text``; with ``skip_special_tokens=True`` the
     formatted texts decode to the plain ones. ``save_pretrained`` and ``from_pretrained`` need no network.
     """
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast  # takes a second, which reading settings need not wait
+
     vocabulary = {word: index for index, word in enumerate(words.vocabulary(config.topic_names))}
-    backend = Tokenizer(WordLevel(vocabulary, unk_token=words.UNK))
-    backend.pre_tokenizer = WhitespaceSplit()
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token=words.UNK))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         pad_token=words.PAD,

@@ -18,7 +18,7 @@ class OracleConfig:
     """Which oracle is asked, and how wrong it is."""
 
     # For pydantic, where it finds this class among the settings of a run: the texts below describe the fields.
-    __pydantic_config__ = {"use_attribute_docstrings": True}  # noqa: RUF012 - pydantic's name and type
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False, "use_attribute_docstrings": True}
 
     kind: str = "truth"
     """truth, flip, bias, worst_case or flatten."""

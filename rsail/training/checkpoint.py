@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -18,21 +20,48 @@ from rsail.lm.model import save_weights
 KEEP = 2
 
 
+@contextlib.contextmanager
+def exclusive(folder: Path):
+    """Hold `folder`, made where it is missing, for one run; a second run gets a `ValueError` that names it.
+
+    The lock is on the folder itself and belongs to the process: it leaves no file, and ends with a kill. A file system
+    without such locks gives none.
+    """
+    _make_writable(folder)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"output_dir must be a folder that no other run writes now, got {folder}"
+            ) from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+def _make_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink(missing_ok=True)  # another run that asks at this moment may have been faster
+    except OSError as error:
+        raise PermissionError(
+            f"output_dir must be a writable folder, got {folder}: {error.strerror}"
+        ) from None
+
+
 def open_run(folder: Path, identity: dict, *, resume: bool) -> None:
     """Claim `folder` for the run `identity`, or make sure that it holds exactly this run.
 
     Raises `ValueError` when the folder holds another run, or this one and `resume` was not asked for;
     `PermissionError` when it cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise PermissionError(
-            f"output_dir must be a writable folder, got {folder}: {error.strerror}"
-        ) from None
+    _make_writable(folder)
     record = folder / "run.json"
     if not record.exists():
         others = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))

@@ -7,25 +7,25 @@ import inspect
 from pathlib import Path
 from typing import Literal
 
-import torch
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from rsail.checks import one_of, require
-from rsail.objectives import LOSSES
-from rsail.objectives.estimators import check_baseline
 from rsail.oracles import OracleConfig
-from rsail.tasks import TaskConfig
+from rsail.tasks import PathText, TaskConfig
+
+# Parameters of a loss that are not among its `loss_options`: settings of their own.
+NOT_OPTIONS = {"pair_score", "preference", "beta", "rho", "drawn"}
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False))
 class OnlineConfig:
     """One run of Algorithm 1. The defaults are the setting of the study on the synthetic preference language."""
 
-    output_dir: str
+    output_dir: PathText = "build/run"
     """Folder of the run: configuration, metrics, timings, checkpoints, the trained model."""
-    model: str = "data/models/preference_language"
+    model: PathText = "data/models/preference_language"
     """The initial policy and the reference pi_SFT: a folder in Hugging Face format or a hub name."""
     task: TaskConfig = TaskConfig()
     """Prompts and gold reward r*."""
@@ -71,30 +71,26 @@ class OnlineConfig:
     """Held-out prompts of an evaluation, the same ones each time."""
 
     def __post_init__(self):
+        # Here and not above, so that settings are described and read without torch.
+        from rsail.objectives import LOSSES
+        from rsail.objectives.estimators import check_baseline
+
         one_of("loss", self.loss, LOSSES)
-        known = set(inspect.signature(LOSSES[self.loss]).parameters) - {
-            "pair_score",
-            "preference",
-            "beta",
-            "rho",
-        }
+        known = set(inspect.signature(LOSSES[self.loss]).parameters) - NOT_OPTIONS
         require(
             set(self.loss_options) == known,
             "loss_options", self.loss_options, f"values for exactly {sorted(known)}, the options of {self.loss!r}",
         )  # fmt: skip
         # A trial comparison, so that an option out of range is refused before any work.
-        LOSSES[self.loss](torch.zeros(()), 0.5, **self.pair_loss_arguments())
+        LOSSES[self.loss](0.0, 0.5, **self.pair_loss_arguments())
         require(self.rho == 0 or self.loss == "robust_sail", "rho", self.rho, f"0 with loss {self.loss!r}")
         if self.score_weight > 0:
             check_baseline(self.baseline, self.prompts_per_step, self.responses_per_prompt)
 
-    def pair_loss_arguments(self) -> dict[str, float]:
-        """Keyword arguments of the loss function."""
-        return {
-            "beta": self.beta,
-            **self.loss_options,
-            **({"rho": self.rho} if self.loss == "robust_sail" else {}),
-        }
+    def pair_loss_arguments(self) -> dict[str, float | bool]:
+        """Keyword arguments of the loss function. An oracle's probability of 0 or 1 is not taken for a label."""
+        robust = {"rho": self.rho, "drawn": self.labels == "drawn"} if self.loss == "robust_sail" else {}
+        return {"beta": self.beta, **self.loss_options, **robust}
 
     def to_dict(self) -> dict:
         """Resolved configuration as plain data."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
 from rsail.checks import require
 from rsail.lm import (
+    check_prompts,
     encode_prompts,
     fingerprint,
     frozen_copy,
@@ -19,12 +23,13 @@ from rsail.lm import (
     sample,
     save_model,
 )
-from rsail.objectives import LOSSES, baseline, pair_indices, score_surrogate
+from rsail.objectives import LOSSES, NotFinite, baseline, pair_indices, score_surrogate
 from rsail.oracles import ask, draw_labels
 from rsail.tasks import load_task
 from rsail.training.checkpoint import (
     Log,
     checkpoints,
+    exclusive,
     load_checkpoint,
     make_generators,
     open_run,
@@ -47,14 +52,20 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
     accelerator = Accelerator(mixed_precision="no")  # `online_step` lowers the precision where it is asked to
     require(accelerator.num_processes == 1, "number of processes", accelerator.num_processes, "1")
     policy, tokenizer = load_model(config.model)
-    reference = frozen_copy(policy)
     task = load_task(config.task, eval_prompts=config.evaluation_prompts)
     check_task(config, task)
+    check_prompts(policy, tokenizer, task.train_prompts + task.eval_prompts, config.max_new_tokens)
     settings = {k: v for k, v in config.to_dict().items() if k != "output_dir"}
-    open_run(folder, {"config": settings, "reference": fingerprint(reference)}, resume=resume)
-    if (folder / "model").exists():
-        return folder
+    with exclusive(folder):
+        open_run(folder, {"config": settings, "reference": fingerprint(policy)}, resume=resume)
+        if not (folder / "model").exists():
+            _go_on(config, folder, accelerator, policy, tokenizer, task, progress)
+    return folder
 
+
+def _go_on(config, folder, accelerator, policy, tokenizer, task, progress) -> None:
+    """Every step after the last checkpoint in `folder`, then the final model."""
+    reference = frozen_copy(policy)
     optimizer = make_optimizer(config, policy)
     generators = make_generators(config.seed)
     done = 0
@@ -68,10 +79,9 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
     check_logs(config, logs, done)
 
     def evaluate_now(step: int) -> None:
-        model = accelerator.unwrap_model(policy)
-        logs["evaluations"].append(
-            {"step": step, **evaluate_policy(config, model, reference, tokenizer, task)}
-        )
+        with _divergence_named(f"evaluation after step {step}"):
+            metrics = evaluate_policy(config, accelerator.unwrap_model(policy), reference, tokenizer, task)
+        logs["evaluations"].append({"step": step, **metrics})
 
     if not logs["evaluations"].steps:  # else the run was interrupted between this and its first checkpoint
         evaluate_now(0)
@@ -79,9 +89,10 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
     for step in tqdm(
         steps, initial=done, total=config.steps, disable=None if progress is None else not progress
     ):
-        metrics, seconds = online_step(
-            config, accelerator, policy, reference, tokenizer, task, optimizer, generators
-        )
+        with _divergence_named(f"step {step}"):
+            metrics, seconds = online_step(
+                config, accelerator, policy, reference, tokenizer, task, optimizer, generators
+            )
         check_finite(f"step {step}", metrics)
         logs["metrics"].append({"step": step, **metrics})
         logs["timings"].append({"step": step, **seconds})
@@ -94,7 +105,15 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
     save_model(accelerator.unwrap_model(policy), tokenizer, folder / "model")
     for log in logs.values():
         log.close()
-    return folder
+
+
+@contextlib.contextmanager
+def _divergence_named(where: str):
+    """Pair scores of a policy that diverged are refused wherever they come first: say when that was."""
+    try:
+        yield
+    except NotFinite:
+        check_finite(where, {"pair scores": math.nan})
 
 
 def online_step(config, accelerator, policy, reference, tokenizer, task, optimizer, generators):
@@ -132,6 +151,8 @@ def online_step(config, accelerator, policy, reference, tokenizer, task, optimiz
 
     rewards, attributes = judge(task, tokenizer, prompts, samples, count)
     scores = (log_probs - ref_log_probs).detach().double().cpu().numpy()
+    if not np.isfinite(scores).all():  # before the oracle takes them for a wrong argument
+        raise NotFinite("log-ratios of the policy must be finite")
     answer = ask(
         config.oracle, rewards, attributes=attributes, pair_scores=scores[:, :, None] - scores[:, None, :]
     )
@@ -214,10 +235,10 @@ def check_task(config: OnlineConfig, task) -> None:
 
 
 class Clock:
-    """Seconds per phase; on a GPU a lap waits for the device only if `synchronize`."""
+    """Seconds per phase; on a GPU a lap waits for the device."""
 
-    def __init__(self, device: torch.device, synchronize: bool = True):
-        self.wait = torch.cuda.synchronize if device.type == "cuda" and synchronize else lambda: None
+    def __init__(self, device: torch.device):
+        self.wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
         self.seconds: dict[str, float] = {}
         self.last = time.perf_counter()
 

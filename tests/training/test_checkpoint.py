@@ -1,5 +1,6 @@
 """Run folders and checkpoints: claimed by one run, complete or absent, and named when damaged."""
 
+import errno
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from rsail.training import OnlineConfig, checkpoint, loop
 from rsail.training.checkpoint import (
     Log,
     checkpoints,
+    exclusive,
     load_checkpoint,
     make_generators,
     open_run,
@@ -174,12 +176,33 @@ def test_a_damaged_run_record_is_named(tmp_path, content):
         open_run(tmp_path, IDENTITY, resume=True)
 
 
+def test_a_folder_is_held_by_one_run_at_a_time_and_free_after_an_error(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(Killed), exclusive(folder):
+        with pytest.raises(ValueError, match="no other run writes now, got .*run"), exclusive(folder):
+            pass
+        raise Killed
+    with exclusive(folder):
+        assert not list(folder.iterdir())
+
+
+def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch):
+    def unsupported(*_):
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    with exclusive(tmp_path / "run"), exclusive(tmp_path / "run"):
+        pass
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(PermissionError, match="output_dir must be a writable folder") as caught:
             open_run(folder, IDENTITY, resume=False)
         assert str(folder) in str(caught.value)
+        with pytest.raises(PermissionError, match="output_dir must be a writable folder"), exclusive(folder):
+            pass
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")

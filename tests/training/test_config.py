@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from rsail.tasks import TaskConfig
 from rsail.training import OnlineConfig, load_config
 from rsail.training.config import build, read_settings
 
@@ -44,7 +45,9 @@ def test_configurations_cannot_be_changed():
 
 
 def test_rho_is_passed_to_the_robust_loss_alone():
-    assert OnlineConfig(output_dir="x", rho=0.2).pair_loss_arguments() == {"beta": 0.1, "rho": 0.2}
+    robust = OnlineConfig(output_dir="x", rho=0.2).pair_loss_arguments()
+    assert robust == {"beta": 0.1, "rho": 0.2, "drawn": False}
+    assert OnlineConfig(labels="drawn").pair_loss_arguments() == {"beta": 0.1, "rho": 0.0, "drawn": True}
     assert OnlineConfig(output_dir="x", loss="dpo").pair_loss_arguments() == {"beta": 0.1}
     rdpo = OnlineConfig(output_dir="x", loss="rdpo", loss_options={"flip_rate": 0.1})
     assert rdpo.pair_loss_arguments() == {"beta": 0.1, "flip_rate": 0.1}
@@ -106,9 +109,19 @@ def test_a_batch_too_small_for_a_baseline_is_fine_without_score_term():
     load_config(None, ["output_dir=x", "prompts_per_step=1", "baseline=log2"])
 
 
-def test_the_output_folder_must_be_given():
-    with pytest.raises(ValueError, match="output_dir: Field required"):
-        load_config()
+def test_without_a_word_a_run_goes_into_the_build_folder():
+    assert OnlineConfig() == load_config() == OnlineConfig(output_dir="build/run")
+
+
+def test_paths_may_be_path_objects_and_are_kept_as_text(tmp_path):
+    config = OnlineConfig(output_dir=tmp_path / "run", model=tmp_path, task={"data": tmp_path})
+    assert (config.output_dir, config.model, config.task.data) == (
+        str(tmp_path / "run"), str(tmp_path), str(tmp_path)
+    )  # fmt: skip
+    assert TaskConfig(data=tmp_path) == TaskConfig(data=str(tmp_path))
+    assert json.loads(json.dumps(config.to_dict())) == config.to_dict()
+    with pytest.raises(ValueError, match="output_dir\n  Input should be a valid string"):
+        OnlineConfig(output_dir=3)
 
 
 @pytest.mark.parametrize("content", ["- a\n- b\n", "just words"])
@@ -131,8 +144,10 @@ def test_a_broken_or_missing_file_is_named(tmp_path):
 def test_every_setting_has_a_description():
     from pydantic import TypeAdapter
 
-    properties = TypeAdapter(OnlineConfig).json_schema()["properties"]
-    assert all(entry.get("description") for entry in properties.values())
+    schema = TypeAdapter(OnlineConfig).json_schema()
+    groups = [schema["properties"], *(group["properties"] for group in schema["$defs"].values())]
+    assert len(groups) == 3  # of the run itself, of its task, of its oracle
+    assert all(entry.get("description") for group in groups for entry in group.values())
 
 
 def test_build_reports_the_group_of_a_wrong_field():

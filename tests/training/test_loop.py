@@ -12,7 +12,7 @@ import torch
 
 from rsail.lm import load_model, save_model
 from rsail.tasks import load_task
-from rsail.training import OnlineConfig, loop, train
+from rsail.training import OnlineConfig, evaluation, loop, train
 from rsail.training.checkpoint import checkpoints, read_log
 from rsail.training.config import build
 
@@ -371,6 +371,56 @@ def test_an_attribute_that_the_task_has_not_is_refused_before_any_work(run, tmp_
     with pytest.raises(ValueError, match=r"oracle\.attribute must be one of .*, got 'charm'"):
         run(oracle={"kind": "bias", "strength": 0.1, "attribute": "charm"})
     assert not (tmp_path / "run").exists()
+
+
+def test_prompts_and_responses_too_long_for_the_model_are_refused_before_any_work(run, monkeypatch, tmp_path):
+    with pytest.raises(ValueError, match=r"max_new_tokens must be at most 128 positions .* got 125"):
+        run(max_new_tokens=125)
+    assert not (tmp_path / "run").exists()
+    for name in ("train_prompts", "eval_prompts"):
+        prompts = getattr(load_task(OnlineConfig().task, eval_prompts=8), name)
+        with monkeypatch.context() as patch:
+            with_task(patch, **{name: [*prompts[:-1], "good " * 120]})
+            with pytest.raises(
+                ValueError, match=r"128 positions of the model less 120 of the prompt, got 12"
+            ):
+                run()
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_that_another_run_writes_is_refused_by_name(run, monkeypatch, tmp_path, resume):
+    step, messages = loop.online_step, []
+
+    def second_run(*arguments):
+        with pytest.raises(ValueError) as caught:
+            run(resume=resume)
+        messages.append(str(caught.value))
+        return step(*arguments)
+
+    monkeypatch.setattr(loop, "online_step", second_run)
+    folder = run(steps=2)
+    assert messages == [f"output_dir must be a folder that no other run writes now, got {folder}"] * 2
+    run(resume=True, steps=2)  # the lock has ended with the run
+
+
+@pytest.mark.parametrize("kind", ["bias", "worst_case"])
+def test_scores_that_are_not_finite_end_the_run_at_their_step(run, monkeypatch, tmp_path, kind):
+    score, calls = loop.response_log_probs, iter(range(100))
+    # Twice per step, the reference first: this is the policy of step 2.
+    monkeypatch.setattr(
+        loop, "response_log_probs", lambda *a: score(*a) * (1.0 if next(calls) != 3 else np.nan)
+    )
+    with pytest.raises(FloatingPointError, match=r"step 2: not finite: pair scores; .* Lower learning_rate"):
+        run(oracle={"kind": kind, "strength": 0.1})
+    assert [row["step"] for row in metrics(tmp_path / "run")] == [1]
+
+
+def test_scores_that_are_not_finite_end_the_run_at_their_evaluation(run, monkeypatch):
+    score = evaluation.response_log_probs
+    monkeypatch.setattr(evaluation, "response_log_probs", lambda *a: score(*a) * np.nan)
+    with pytest.raises(FloatingPointError, match=r"evaluation after step 0: not finite: pair scores"):
+        run()
 
 
 def test_numbers_that_are_not_finite_end_the_run_and_are_not_logged(run, tmp_path):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from rsail.oracles import draw_labels
+from rsail.exact.one_pair import one_pair_loss
+from rsail.oracles import bias, draw_labels, truth
 from rsail.training import OnlineConfig
 from rsail.training.loop import online_loss
 
@@ -24,9 +25,9 @@ def dpo(h, p, beta, **_):
     )
 
 
-def robust_sail(h, p, beta, rho):
+def robust_sail(h, p, beta, rho, drawn):
     loss, slope = dpo(h, p, beta)
-    room = rho if p in (0, 1) else min(rho, p if h > 0 else 1 - p)
+    room = rho if drawn else min(rho, p if h > 0 else 1 - p)
     return loss + room * beta * abs(h), slope + room * beta * np.sign(h)
 
 
@@ -140,3 +141,18 @@ def test_drawn_labels_are_trained_on_as_they_are(rho):
     np.testing.assert_allclose(
         gradient, gradient_by_hand(config, log_probs, ref_log_probs, labels)[1], rtol=0, atol=1e-12
     )
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.1])
+def test_an_oracle_that_is_certain_is_clipped_against_as_the_exact_engine_does(rho):
+    config = OnlineConfig(rho=rho, responses_per_prompt=4)
+    log_probs, ref_log_probs, _ = inputs(4)
+    rng = np.random.default_rng(0)
+    preferences = bias(truth(rng.normal(size=(X, 4))), rng.normal(size=(X, 4)), 0.5)
+    first, second = np.triu_indices(4, 1)
+    asked = preferences[:, first, second]
+    assert ((asked == 0) | (asked == 1)).any() and ((asked > 0) & (asked < 1)).any()
+    ratio = log_probs - ref_log_probs
+    margins = config.beta * (ratio[:, first] - ratio[:, second])
+    value, _ = gradient_of_the_code(config, log_probs, ref_log_probs, preferences)
+    assert value == pytest.approx(one_pair_loss(margins, asked, rho).mean(), abs=1e-12)

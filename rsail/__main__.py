@@ -19,11 +19,21 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Gathers what `describe` has to say below the help only when the help is asked for: it imports a lot."""
+
+    describe = staticmethod(lambda: None)
+
+    def format_help(self) -> str:
+        self.epilog = self.describe()
+        return super().format_help()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rsail", description="Oracle-robust online alignment of language models."
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
 
     pretrain = commands.add_parser("pretrain", help="make a small reference model from scratch")
     pretrain.add_argument("--output", required=True, help="folder of the model")
@@ -35,8 +45,8 @@ def _parser() -> argparse.ArgumentParser:
         "train",
         help="train a policy online against an oracle",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Settings:\n" + _settings(),
     )
+    train.describe = _settings
     train.add_argument("--config", help="YAML or JSON file of settings")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint of output_dir")
     train.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file's")
@@ -61,19 +71,28 @@ def _settings() -> str:
     from rsail.training import OnlineConfig
 
     schema = TypeAdapter(OnlineConfig).json_schema()
-    return "\n".join(
-        f"  {name:21}{field.get('description', '')} (default {field.get('default', 'none')})"
-        for name, field in schema["properties"].items()
-    )
+    return "\n".join(["Settings:", *_described(schema["properties"], schema["$defs"])])
+
+
+def _described(fields: dict, groups: dict, prefix: str = "", defaults: dict | None = None):
+    """One line per setting; those of a group follow the group's own."""
+    for name, field in fields.items():
+        default = (defaults or {}).get(name, field.get("default", "none"))
+        group = groups.get(field.get("$ref", "").rpartition("/")[2])
+        ending = ":" if group else f" (default {default})"
+        yield f"  {prefix + name:21} {field.get('description', '').rstrip('.' if group else '')}{ending}"
+        if group:
+            yield from _described(group["properties"], groups, f"{prefix}{name}.", default)
 
 
 def _pretrain(arguments) -> None:
-    from rsail.lm.pretraining import PretrainConfig, pretrain
     from rsail.tasks import TaskConfig, pretraining_texts
     from rsail.training.config import build, read_settings
 
     settings = read_settings(None, arguments.overrides)
     task = build(TaskConfig, settings.pop("task", {}), group="task")
+    from rsail.lm.pretraining import PretrainConfig, pretrain
+
     config = build(PretrainConfig, settings.pop("model", {}), group="model")
     if settings:
         raise ValueError(f"override must be a task.* or model.* setting, got {', '.join(settings)}")
@@ -82,9 +101,13 @@ def _pretrain(arguments) -> None:
 
 
 def _train(arguments) -> None:
-    from rsail.training import load_config, train
+    from rsail.training import load_config
 
-    print(train(load_config(arguments.config, arguments.overrides), resume=arguments.resume))
+    config = load_config(arguments.config, arguments.overrides)
+
+    from rsail.training import train  # after what is wrong with the settings has been said
+
+    print(train(config, resume=arguments.resume))
 
 
 def _evaluate(arguments) -> None:

@@ -1,5 +1,6 @@
 """The command line: results on standard output; bad input ends with one message, status 2 and no traceback."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -8,7 +9,9 @@ import pytest
 import yaml
 
 from rsail.__main__ import main
-from rsail.tasks import load_task
+from rsail.oracles import OracleConfig
+from rsail.tasks import TaskConfig, load_task
+from rsail.training import OnlineConfig
 
 
 @pytest.fixture
@@ -89,8 +92,6 @@ def test_a_missing_or_broken_configuration_file_is_named(tmp_path, capsys):
 
 
 def test_a_reward_that_is_not_finite_ends_with_a_message(config_file, capsys, monkeypatch):
-    import dataclasses
-
     import numpy as np
 
     def load(config, *, eval_prompts):
@@ -146,6 +147,34 @@ def test_help_lists_the_settings(capsys):
     printed = capsys.readouterr().out
     for name in ("rho", "score_weight", "responses_per_prompt"):
         assert f"\n  {name} " in printed
+
+
+def test_help_describes_the_settings_of_groups_too_with_their_defaults(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "--help"])
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")}
+    for kind, group in ((OnlineConfig, ""), (TaskConfig, "task."), (OracleConfig, "oracle.")):
+        for field in dataclasses.fields(kind):
+            assert f"{group}{field.name}" in lines
+    assert lines["task.rows"].endswith("drawn with the seed below. (default 2000)")
+    assert "radius" in lines["oracle.strength"] and lines["oracle.strength"].endswith("(default 0.0)")
+    assert lines["beta"].endswith("(default 0.1)")
+
+
+@pytest.mark.parametrize(
+    "arguments", ["--help", "train --help", "train beta=0", "train a", "pretrain task.rows=0"]
+)
+def test_help_and_bad_settings_need_neither_torch_nor_transformers(arguments):
+    code = f"""
+import sys
+from rsail.__main__ import main
+try:
+    status = main({(arguments + " --output x" * arguments.startswith("pretrain")).split()})
+except SystemExit as end:
+    status = end.code
+sys.exit(0 if status == {0 if "help" in arguments else 2} and not {{"torch", "transformers"}} & set(sys.modules) else 1)
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
 def test_as_a_program_it_ends_with_status_2_and_one_line(tmp_path):

@@ -5,6 +5,7 @@ import re
 import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import pytest
 import yaml
@@ -99,8 +100,20 @@ def test_the_running_environment_is_the_locked_one(pins):
     differing = [
         f"{name} {installed(name)} (lock: {pin})" for name, pin in pins.items() if installed(name) != pin
     ]
-    if differing:
+    own = Path(sys.prefix).resolve() == (ROOT / ".venv").resolve()  # what `make test` installs from the lock
+    if differing and not own:
         pytest.skip(f"this environment is not the locked one: {', '.join(differing)}")
+    assert not differing, f"{sys.prefix} is not what the lock says; `make` installs it again: {differing}"
+
+
+def test_other_versions_are_an_error_in_the_environment_of_the_checkout_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "prefix", str(ROOT / ".venv"))
+    test_the_running_environment_is_the_locked_one({"numpy": version("numpy")})
+    with pytest.raises(AssertionError, match=r"numpy .* \(lock: 0\.0\.1\)"):
+        test_the_running_environment_is_the_locked_one({"numpy": "0.0.1"})
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    with pytest.raises(pytest.skip.Exception):
+        test_the_running_environment_is_the_locked_one({"numpy": "0.0.1"})
 
 
 def installed(name):

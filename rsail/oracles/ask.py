@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,7 +19,11 @@ class OracleConfig:
     """Which oracle is asked, and how wrong it is."""
 
     # For pydantic, where it finds this class among the settings of a run: the texts below describe the fields.
-    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False, "use_attribute_docstrings": True}
+    __pydantic_config__: ClassVar[dict] = {
+        "extra": "forbid",
+        "allow_inf_nan": False,
+        "use_attribute_docstrings": True,
+    }
 
     kind: str = "truth"
     """truth, flip, bias, worst_case or flatten."""

@@ -179,7 +179,7 @@ def test_a_damaged_run_record_is_named(tmp_path, content):
 def test_a_folder_is_held_by_one_run_at_a_time_and_free_after_an_error(tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(Killed), exclusive(folder):
-        with pytest.raises(ValueError, match="no other run writes now, got .*run"), exclusive(folder):
+        with pytest.raises(ValueError, match=r"no other run writes now, got .*run"), exclusive(folder):
             pass
         raise Killed
     with exclusive(folder):

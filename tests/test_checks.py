@@ -90,7 +90,7 @@ def test_a_table_that_is_an_oracle_keeps_its_bits():
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.1])
-def test_a_table_that_is_accepted_leaves_the_linear_programme_a_solution(rho):
+def test_a_table_that_is_accepted_leaves_the_linear_program_a_solution(rho):
     features = np.array([[[0.0], [1.0]]])
     problem = FiniteProblem(features, table(0.8, 0.2 + 7e-10), beta=0.5)
     assert problem.robust_loss_linear_program([0.3], rho) == pytest.approx(

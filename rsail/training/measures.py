@@ -76,7 +76,7 @@ def pair_losses(
     scores, targets = torch.from_numpy(pair_score), torch.from_numpy(preference)
     return (
         dpo_loss(scores, targets, beta=beta).numpy(),
-        robust_sail_loss(scores, targets, beta=beta, rho=rho).numpy(),
+        robust_sail_loss(scores, targets, beta=beta, rho=rho, drawn=False).numpy(),
     )
 
 

@@ -10,6 +10,13 @@ from scipy.special import expit, log_softmax
 from rsail import checks
 from rsail.exact import losses, radius
 from rsail.exact.arguments import preference_table, prompt_weights
+from rsail.exact.constants import (
+    Constants,
+    centered_feature_bound,
+    feature_bound,
+    paper_constants,
+    sharp_constants,
+)
 from rsail.exact.linear_program import robust_loss_linear_program
 
 
@@ -134,6 +141,20 @@ class FiniteProblem:
             self.ref_log_probs,
             prompt_probs=self.prompt_probs,
             clipped=clipped,
+        )
+
+    def constants(self, theta_radius: float, rho: float, kind: str = "sharp") -> Constants:
+        """Weak convexity, slopes and smoothness on the ball of radius `theta_radius` around theta_ref.
+
+        `kind` "paper": B is the largest feature norm, and L_SAIL, which Assumption 3 takes for granted, is the one
+        of the other set. "sharp" (addition): B is the largest radius of a prompt's smallest enclosing ball.
+        """
+        checks.one_of("kind", kind, ("paper", "sharp"))
+        sharp = sharp_constants(centered_feature_bound(self.features), theta_radius, self.beta, rho)
+        if kind == "sharp":
+            return sharp
+        return paper_constants(
+            feature_bound(self.features), theta_radius, self.beta, rho, sail_smoothness=sharp.sail_smoothness
         )
 
     def _parameter(self, name: str, theta) -> np.ndarray:

@@ -1,0 +1,174 @@
+"""Constants of weak convexity and smoothness for log-linear policies: the paper's, and sharper ones.
+
+Theorem 4.7 gives kappa_R, Theorem 4.8 adds lam kappa_R to an assumed Lipschitz constant of grad L_SAIL, and the
+second moment of Lemma B.4 needs the largest gradients. All depend on B (feature bound), D (radius of the
+parameter set), beta and rho alone. The sharper set is an addition, derived in notebook 03; there each constant is
+compared with the largest value found. Equation numbers are those of arXiv 2602.20457.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from scipy.optimize import minimize
+
+from rsail import checks
+from rsail.exact.ball import smallest_ball
+
+# The largest value of 2 E|a1^2 - a2^2| over laws of a on an interval of half-length 1, a centered and a1, a2
+# independent; `extremal_law` derives it. The two-point laws reach 8 / (3 sqrt(3)) = 1.5396.
+C_STAR = 1.541047961857601
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What the convergence theory needs to know about a class of problems.
+
+    Attributes
+    ----------
+    feature_bound : float
+        B: norm of the features (paper), or radius of a ball that holds those of a prompt (sharp).
+    theta_radius : float
+        D = sup ||theta - theta_ref|| over the parameter set (Assumption 5).
+    beta, rho : float
+    penalty_curvature : float
+        kappa_R: R + kappa_R ||theta||^2 / 2 is convex (Theorem 4.7).
+    penalty_slope : float
+        G_dR: bound on the norm of the subgradient E[sign(h) grad h + |h| S] of R.
+    sail_slope : float
+        G_gradSAIL: bound on ||grad L_SAIL||, score term included.
+    sail_smoothness : float
+        Lipschitz constant of grad L_SAIL (Assumption 3).
+    """
+
+    feature_bound: float
+    theta_radius: float
+    beta: float
+    rho: float
+    penalty_curvature: float
+    penalty_slope: float
+    sail_slope: float
+    sail_smoothness: float
+
+    @property
+    def lam(self) -> float:
+        """lam = rho beta, the weight of the penalty in eq. 13."""
+        return self.rho * self.beta
+
+    @property
+    def curvature(self) -> float:
+        """kappa: the robust loss is kappa-weakly convex (Theorem 4.8)."""
+        return self.sail_smoothness + self.lam * self.penalty_curvature
+
+    def total_second_moment(
+        self, sail_noise: float = 0.0, penalty_noise: float = 0.0, batch: int = 1
+    ) -> float:
+        """G_tot^2 of Lemma B.4, a bound on E||G||^2 of the stochastic subgradient.
+
+        `sail_noise` and `penalty_noise` are sigma_SAIL and sigma_R, standard deviations for one triple
+        (Assumption 6); `batch` is the number of triples.
+        """
+        sail_noise = checks.nonnegative("sail_noise", sail_noise)
+        penalty_noise = checks.nonnegative("penalty_noise", penalty_noise)
+        checks.require(int(batch) == batch and batch >= 1, "batch", batch, "a whole number >= 1")
+        noise = (sail_noise**2 + self.lam**2 * penalty_noise**2) / batch
+        return 4.0 * (self.sail_slope**2 + self.lam**2 * self.penalty_slope**2 + noise)
+
+
+def paper_constants(
+    feature_bound: float,
+    theta_radius: float,
+    beta: float,
+    rho: float,
+    *,
+    sail_smoothness: float | None = None,
+) -> Constants:
+    """The paper's constants (Theorem 4.7, Lemma B.4).
+
+    Assumption 3 takes a Lipschitz constant of grad L_SAIL for granted. Where none is given, this one is
+    `sharp_constants`', so that both sets can be compared.
+    """
+    sharp = sharp_constants(feature_bound, theta_radius, beta, rho)
+    if sail_smoothness is None:
+        sail_smoothness = sharp.sail_smoothness
+    B, D = sharp.feature_bound, sharp.theta_radius
+    return Constants(
+        B, D, sharp.beta, sharp.rho,
+        penalty_curvature=16.0 * B**2 + 4.0 * D * B**3,
+        penalty_slope=2.0 * B + 8.0 * D * B**2,
+        sail_slope=2.0 * sharp.beta * B + 4.0 * B * (np.log(2.0) + 2.0 * sharp.beta * D * B),
+        sail_smoothness=checks.nonnegative("sail_smoothness", sail_smoothness),
+    )  # fmt: skip
+
+
+def sharp_constants(feature_bound: float, theta_radius: float, beta: float, rho: float) -> Constants:
+    """Addition: sharper constants, and an explicit one for Assumption 3; derived in notebook 03.
+
+    `feature_bound` may be the radius of the smallest ball around the features of a prompt, the largest over the
+    prompts (`centered_feature_bound`): a shift of all features of a prompt changes neither policy nor pair score.
+    """
+    B = checks.nonnegative("feature_bound", feature_bound)
+    D = checks.nonnegative("theta_radius", theta_radius)
+    beta, rho = checks.positive("beta", beta), checks.nonnegative("rho", rho)
+    return Constants(
+        B, D, beta, rho,
+        penalty_curvature=C_STAR * B**2 + 2.0 * D * B**3,
+        penalty_slope=B + np.sqrt(2.0) * D * B**2,
+        sail_slope=beta * B + 2.0 * beta * D * B**2,
+        sail_smoothness=beta**2 * B**2 / 2.0 + C_STAR * beta * B**2 + 6.0 * beta * D * B**3,
+    )  # fmt: skip
+
+
+def feature_bound(features) -> float:
+    """B of Assumption 4: the largest norm of a feature vector; features (X, Y, d)."""
+    return float(np.linalg.norm(_features(features), axis=-1).max())
+
+
+def centered_feature_bound(features) -> float:
+    """Largest over the prompts of the radius of the smallest ball that holds {psi(x, .)}; features (X, Y, d)."""
+    return max(smallest_ball(points)[1] for points in _features(features))
+
+
+@cache
+def extremal_law() -> dict[str, float]:
+    """C_STAR and the law that attains it, from its variational problem.
+
+    Maximize 2 E|a1^2 - a2^2| over laws on [-1, 1] with mean m, where a is the distance from m. For each m the
+    problem is concave in G(y) = P(|a| > y), and its solution has mass `left` at -1, nothing on (-1, m + gap),
+    G(y) = (1 + gap / y) / 2 on [gap, 1 - m], and mass `right` at 1. Returned: `value` (the largest over m),
+    `mean`, `gap`, `left`, `right`.
+    """
+
+    def negative(point):
+        mean, gap = point
+        return -projection_value(mean, gap)[0] if 0 < gap < 1 - mean < 1 else 0.0
+
+    options = {"xatol": 1e-10, "fatol": 1e-16, "maxiter": 1000}
+    mean, gap = minimize(negative, [0.57, 0.33], method="Nelder-Mead", options=options).x
+    value, left = projection_value(mean, gap)
+    right = (1.0 + gap / (1.0 - mean)) / 2.0 - left
+    return {
+        "value": float(value),
+        "mean": float(mean),
+        "gap": float(gap),
+        "left": float(left),
+        "right": float(right),
+    }
+
+
+def projection_value(mean, gap):
+    """2 E|a1^2 - a2^2| of the laws in `extremal_law`, and their mass at -1 (which the mean fixes)."""
+    length, log_ratio = 1.0 - mean, np.log((1.0 - mean) / gap)
+    left = ((length + gap) / 2.0 + gap * log_ratio / 2.0) / 2.0
+    spread = (length**2 - gap**2) / 4.0 - gap**2 * log_ratio / 2.0
+    return 4.0 * (spread + 4.0 * mean * left * (1.0 - left)), left
+
+
+def _features(features) -> np.ndarray:
+    features = checks.finite("features", features)
+    checks.require(
+        features.ndim == 3 and min(features.shape) > 0, "features.shape", features.shape, "(X, Y, d)"
+    )
+    return features

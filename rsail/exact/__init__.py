@@ -7,6 +7,7 @@ from rsail.exact.constants import (
     centered_feature_bound,
     feature_bound,
     paper_constants,
+    refined_constants,
     sharp_constants,
 )
 from rsail.exact.gini import gini_mean_difference
@@ -42,6 +43,7 @@ __all__ = [
     "pair_scores",
     "paper_constants",
     "penalty",
+    "refined_constants",
     "robust_fit",
     "robust_loss",
     "robust_loss_linear_program",

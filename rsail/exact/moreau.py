@@ -232,7 +232,7 @@ def _minimize_model(hessian, linear, parts: Pieces, radius: float) -> np.ndarray
 
     def solution(multiplier):
         root = np.sqrt(values + multiplier)
-        slopes, pull = box_least_squares(normals.T / root[:, None], -linear / root, lower, upper, guess)
+        _, pull = box_least_squares(normals.T / root[:, None], -linear / root, lower, upper, guess)
         return -(linear / root + pull) / root
 
     inside = solution(0.0)

@@ -82,7 +82,7 @@ class Moments:
 
 
 def moments(problem: FiniteProblem, theta, rho: float, **baselines) -> Moments:
-    """Means and variances of one triple's estimates at theta (d,); with a batch of B the variances are B times smaller."""
+    """Means and variances of one triple's estimates at theta (d,); a batch of B divides the variances by B."""
     law = triple_law(problem, np.asarray(theta, dtype=np.float64))
     sail, penalty = triple_gradients(problem, theta, **baselines)
 

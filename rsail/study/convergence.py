@@ -170,7 +170,8 @@ def run_one(path: Path, name: str, kind: str, horizons=HORIZONS) -> dict:
             }
         )
     config = {
-        "problem": name, "beta": BETA, "rho": RHO, "batch": BATCH, "theta_radius": setting.theta_radius, "constants": kind,
+        "problem": name, "constants": kind, "beta": BETA, "rho": RHO, "batch": BATCH,
+        "theta_radius": setting.theta_radius,
         "runs": RUNS, "draws": DRAWS, "horizons": list(horizons), "start": setting.start,
     }  # fmt: skip
     metrics = setting.theory | {"gap": setting.gap, "start_value": setting.squared_gradient(setting.start)}

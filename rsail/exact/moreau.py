@@ -21,7 +21,7 @@ from scipy.optimize import brentq
 
 from rsail import checks
 from rsail.exact.problem import FiniteProblem
-from rsail.exact.subdifferential import Pieces, box_least_squares, pieces, stationarity, subdifferential
+from rsail.exact.subdifferential import Pieces, assemble, box_least_squares, pieces, stationarity
 
 NEWTON_STEPS = 100
 
@@ -99,12 +99,10 @@ def solve_prox(
     ref = problem.theta_ref
     point = project(theta if start is None else np.asarray(start, dtype=np.float64), ref, theta_radius)
     for _ in range(NEWTON_STEPS):
-        found = prox_residual(
-            problem, point, theta, rho, smoothing, theta_radius=theta_radius, curvature=kappa
-        )
+        parts = pieces(problem, point, rho)
+        found = _inspect(problem, parts, point, theta, smoothing, theta_radius, kappa)
         if found.error <= tolerance:
             return found
-        parts = pieces(problem, point, rho)
         hessian = _positive(parts.hessian + np.eye(len(ref)) / smoothing, 1e-3 / smoothing)
         linear = parts.gradient + (point - theta) / smoothing - hessian @ (point - ref)
         step = ref + _minimize_model(hessian, linear, parts, theta_radius) - point
@@ -148,11 +146,9 @@ def prox_residual(
     residual cannot be small if the proximal point lies on one: try `snap` first.
     """
     theta, smoothing, kappa = _arguments(problem, theta, rho, smoothing, theta_radius, curvature)
-    candidate = np.asarray(candidate, dtype=np.float64)
-    pull = (candidate - theta) / smoothing
-    least = subdifferential(problem, candidate, rho, theta_radius=theta_radius, shift=pull).least()
-    value = problem.robust_loss(candidate, rho) + smoothing * (pull @ pull) / 2.0
-    return Prox(candidate, theta, smoothing, kappa, value, float(np.linalg.norm(least)))
+    candidate = checks.finite("candidate", candidate)
+    parts = pieces(problem, candidate, rho)
+    return _inspect(problem, parts, candidate, theta, smoothing, theta_radius, kappa)
 
 
 def near_stationarity(
@@ -209,6 +205,13 @@ def _arguments(problem, theta, rho, smoothing, theta_radius, curvature):
         f"below 1 / kappa = {1 / max(curvature, 1e-300):.4g}",
     )
     return theta, smoothing, curvature
+
+
+def _inspect(problem, parts: Pieces, point, center, smoothing, theta_radius, curvature) -> Prox:
+    pull = (point - center) / smoothing
+    least = assemble(problem, parts, point, theta_radius=theta_radius, shift=pull).least()
+    value = parts.value + smoothing * (pull @ pull) / 2.0
+    return Prox(point, center, smoothing, curvature, value, float(np.linalg.norm(least)))
 
 
 def _positive(matrix: np.ndarray, floor: float) -> np.ndarray:

@@ -29,15 +29,14 @@ def gradient_lipschitz(smoothing: float, curvature: float) -> float:
 def sharp_second_moment(
     constants: Constants, sail_noise: float = 0.0, penalty_noise: float = 0.0, batch: int = 1
 ) -> float:
-    """Addition: Lemma B.4 without its factor 4, (G_gradSAIL + lam G_dR)^2 + (sigma_SAIL + lam sigma_R)^2 / batch.
+    """Addition: Lemma B.4 without its factor 4, slope^2 + (sigma_SAIL + lam sigma_R)^2 / batch.
 
-    E||G||^2 is the squared norm of the mean plus the variance, exactly; then one triangle inequality for each.
+    E||G||^2 is the squared norm of the mean plus the variance, exactly. The slope of the robust loss bounds the first
+    (at most G_gradSAIL + lam G_dR), one triangle inequality the second.
     """
     sail_noise = checks.nonnegative("sail_noise", sail_noise)
-    penalty_noise = checks.nonnegative("penalty_noise", penalty_noise)
-    mean = constants.sail_slope + constants.lam * constants.penalty_slope
-    noise = sail_noise + constants.lam * penalty_noise
-    return mean**2 + noise**2 / batch
+    noise = sail_noise + constants.lam * checks.nonnegative("penalty_noise", penalty_noise)
+    return constants.slope**2 + noise**2 / batch
 
 
 def stationarity_bound(

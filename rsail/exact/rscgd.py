@@ -13,9 +13,10 @@ Equation numbers are those of arXiv 2602.20457.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit, log_softmax
+from scipy.special import expit
 
 from rsail import checks
 from rsail.exact.losses import LOG2
@@ -23,46 +24,74 @@ from rsail.exact.moreau import project
 from rsail.exact.problem import FiniteProblem
 
 
-def triple_law(problem: FiniteProblem, theta) -> np.ndarray:
-    """d_theta(x, i, j) of eq. 1 for parameters theta (..., d); shape (..., X, Y, Y)."""
-    probs = np.exp(log_softmax(np.einsum("xyd,...d->...xy", problem.features, theta), axis=-1))
-    return problem.prompt_probs[:, None, None] * probs[..., :, None] * probs[..., None, :]
+class Triples(NamedTuple):
+    """What is needed of all triples (x, i, j) at parameters theta (..., d)."""
+
+    probs: np.ndarray  # (..., X, Y), the policy
+    law: np.ndarray  # (..., X, Y, Y), d_theta of eq. 1
+    scores: np.ndarray  # (..., X, Y, Y), h
+    losses: np.ndarray  # (..., X, Y, Y), loss of SAIL under the oracle's probability
+    slopes: np.ndarray  # (..., X, Y, Y), its derivative in h
 
 
-def triple_gradients(
-    problem: FiniteProblem, theta, *, loss_baseline: float = LOG2, penalty_baseline: float = 0.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """What one triple contributes to G_SAIL and to G_R: two arrays (..., X, Y, Y, d) for theta (..., d).
-
-    Per triple grad loss + (loss - loss_baseline) S, and sign(h) grad h + (|h| - penalty_baseline) S. Any constant
-    baselines leave both unbiased, because E S = 0. The loss is that of the oracle's probability.
-    """
-    theta = np.asarray(theta, dtype=np.float64)
-    logits = np.einsum("xyd,...d->...xy", problem.features, theta)
-    probs = np.exp(log_softmax(logits, axis=-1))
+def triples(problem: FiniteProblem, theta) -> Triples:
+    """Enumerate the triples at parameters theta (..., d)."""
+    logits = np.tensordot(np.asarray(theta, dtype=np.float64), problem.features, axes=(-1, -1))
+    probs = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probs /= probs.sum(axis=-1, keepdims=True)
+    law = problem.prompt_probs[:, None, None] * probs[..., :, None] * probs[..., None, :]
     values = logits - problem.features @ problem.theta_ref
     scores = values[..., :, None] - values[..., None, :]
     margins = problem.beta * scores
     losses = np.logaddexp(0.0, margins) - problem.preferences * margins  # p sp(-t) + (1 - p) sp(t)
     slopes = problem.beta * (expit(margins) - problem.preferences)
+    return Triples(probs, law, scores, losses, slopes)
 
-    centered = problem.features - np.einsum("...xy,xyd->...xd", probs, problem.features)[..., None, :]
+
+def triple_gradients(
+    problem: FiniteProblem, theta, *, loss_baseline: float = LOG2, penalty_baseline: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """What each triple contributes to G_SAIL and to G_R: two arrays (..., X, Y, Y, d) for theta (..., d).
+
+    Per triple grad loss + (loss - loss_baseline) S, and sign(h) grad h + (|h| - penalty_baseline) S. Any constant
+    baselines leave both unbiased, because E S = 0.
+    """
+    at = triples(problem, theta)
+    centered = problem.features - np.einsum("...xy,xyd->...xd", at.probs, problem.features)[..., None, :]
     score = centered[..., :, None, :] + centered[..., None, :, :]
     moves = problem.features[:, :, None] - problem.features[:, None, :]
-    sail = slopes[..., None] * moves + (losses - loss_baseline)[..., None] * score
-    penalty = np.sign(scores)[..., None] * moves + (np.abs(scores) - penalty_baseline)[..., None] * score
+    sail = at.slopes[..., None] * moves + (at.losses - loss_baseline)[..., None] * score
+    penalty = (
+        np.sign(at.scores)[..., None] * moves + (np.abs(at.scores) - penalty_baseline)[..., None] * score
+    )
     return sail, penalty
 
 
 def stochastic_gradients(
-    problem: FiniteProblem, theta, batch: int, rng: np.random.Generator, **baselines
+    problem: FiniteProblem,
+    theta,
+    batch: int,
+    rng: np.random.Generator,
+    *,
+    loss_baseline: float = LOG2,
+    penalty_baseline: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """G_SAIL and G_R, each (..., d), from one batch of `batch` i.i.d. triples of the policy at theta (..., d)."""
-    law = triple_law(problem, theta)
-    flat = law.reshape(*law.shape[:-3], -1)
-    counts = rng.multinomial(batch, flat / flat.sum(axis=-1, keepdims=True)).reshape(law.shape)
-    sail, penalty = triple_gradients(problem, theta, **baselines)
-    return tuple(np.einsum("...xij,...xijd->...d", counts / batch, g) for g in (sail, penalty))
+    at = triples(problem, theta)
+    flat = at.law.reshape(*at.law.shape[:-3], -1)
+    counts = rng.multinomial(batch, flat / flat.sum(axis=-1, keepdims=True)).reshape(at.law.shape)
+
+    def batch_mean(slopes, values):
+        # sum over triples of slope (psi_i - psi_j) + value (g_i + g_j), collected per response; g = psi - E psi.
+        path, score = counts * slopes, counts * values
+        score = score.sum(axis=-1) + score.sum(axis=-2)
+        score = score - at.probs * score.sum(axis=-1, keepdims=True)
+        collected = path.sum(axis=-1) - path.sum(axis=-2) + score
+        return np.tensordot(collected, problem.features, axes=((-2, -1), (0, 1))) / batch
+
+    sail = batch_mean(at.slopes, at.losses - loss_baseline)
+    penalty = batch_mean(np.sign(at.scores), np.abs(at.scores) - penalty_baseline)
+    return sail, penalty
 
 
 @dataclass(frozen=True)
@@ -83,7 +112,7 @@ class Moments:
 
 def moments(problem: FiniteProblem, theta, rho: float, **baselines) -> Moments:
     """Means and variances of one triple's estimates at theta (d,); a batch of B divides the variances by B."""
-    law = triple_law(problem, np.asarray(theta, dtype=np.float64))
+    law = triples(problem, theta).law
     sail, penalty = triple_gradients(problem, theta, **baselines)
 
     def mean_and_variance(values):

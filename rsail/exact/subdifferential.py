@@ -125,8 +125,14 @@ def subdifferential(
     ValueError
         If theta lies outside the ball: F is infinite there.
     """
+    return assemble(problem, pieces(problem, theta, rho), theta, theta_radius=theta_radius, shift=shift)
+
+
+def assemble(
+    problem: FiniteProblem, parts: Pieces, theta, *, theta_radius: float, shift=0.0
+) -> Subdifferential:
+    """`subdifferential` where the pieces at theta are known already."""
     radius = checks.positive("theta_radius", theta_radius)
-    parts = pieces(problem, theta, rho)
     offset = np.asarray(theta, dtype=np.float64) - problem.theta_ref
     distance = float(np.linalg.norm(offset))
     checks.require(

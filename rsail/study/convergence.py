@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,8 @@ HORIZONS = (1_000, 10_000, 100_000, 1_000_000)
 RUNS, DRAWS, SEED = 24, 16, 0
 # D of each problem, and how far from theta_ref, against the minimizer's direction, the runs start.
 PROBLEMS = {"narrow": (0.25, 0.25), "unit": (1.0, 0.0)}
-KINDS = ("paper", "sharp")
+# Which constants: the paper's, `sharp_constants` in the paper's theorem, and `refined_constants` in the sharper one.
+KINDS = ("paper", "sharp", "refined")
 
 
 def study_problem() -> FiniteProblem:
@@ -82,6 +84,7 @@ class Setting:
     theta_radius: float
     curvature: float
     second_moment: float
+    sharp: bool  # 1 / smoothing in the place of L_env
     start: np.ndarray
     gap: float
 
@@ -96,6 +99,7 @@ class Setting:
             "smoothing": self.smoothing,
             "curvature": self.curvature,
             "second_moment": self.second_moment,
+            "sharp": self.sharp,
         }
 
     def squared_gradient(self, theta) -> float:
@@ -133,6 +137,9 @@ def make_setting(name: str, kind: str) -> Setting:
     away = problem.theta_ref - best
     start = problem.theta_ref + distance * away / np.linalg.norm(away)
     smoothing = 1.0 / (4.0 * constants.curvature)
+    second_moment = constants.total_second_moment
+    if kind == "refined":
+        second_moment = partial(rates.sharp_second_moment, constants)
     envelope = solve_prox(
         problem, start, RHO, smoothing, theta_radius=theta_radius, curvature=constants.curvature
     ).value
@@ -140,7 +147,8 @@ def make_setting(name: str, kind: str) -> Setting:
         problem,
         theta_radius,
         constants.curvature,
-        constants.total_second_moment(sail_noise, penalty_noise, BATCH),
+        float(second_moment(sail_noise, penalty_noise, BATCH)),
+        kind == "refined",
         start,
         envelope - problem.robust_loss(best, RHO),
     )

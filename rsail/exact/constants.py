@@ -13,14 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from rsail import checks
 from rsail.exact.ball import smallest_ball
 
 # The largest value of 2 E|a1^2 - a2^2| over laws of a on an interval of half-length 1, a centered and a1, a2
-# independent; `extremal_law` derives it. The two-point laws reach 8 / (3 sqrt(3)) = 1.5396.
+# independent; `rsail.exact.extremal` derives it. The two-point laws reach 8 / (3 sqrt(3)) = 1.5396.
 C_STAR = 1.541047961857601
 # With a1, a2 as above: the largest E[|s1 - s2| (c1 + c2)] over |c| <= 1 and s on [-1, 1], and the largest E|a1 + a2|;
 # both are reached by two-point laws. CROSS bounds E|s1 - s2||a1 + a2| for projections of one vector on two directions.
@@ -164,40 +163,6 @@ def feature_bound(features) -> float:
 def centered_feature_bound(features) -> float:
     """Largest over the prompts of the radius of the smallest ball that holds {psi(x, .)}; features (X, Y, d)."""
     return max(smallest_ball(points)[1] for points in _features(features))
-
-
-def extremal_law() -> dict[str, float]:
-    """C_STAR and the law that attains it, from its variational problem.
-
-    Maximize 2 E|a1^2 - a2^2| over laws on [-1, 1] with mean m, where a is the distance from m. For each m the
-    problem is concave in G(y) = P(|a| > y), and its solution has mass `left` at -1, nothing on (-1, m + gap),
-    G(y) = (1 + gap / y) / 2 on [gap, 1 - m], and mass `right` at 1. Returned: `value` (the largest over m),
-    `mean`, `gap`, `left`, `right`.
-    """
-
-    def negative(point):
-        mean, gap = point
-        return -projection_value(mean, gap)[0] if 0 < gap < 1 - mean < 1 else 0.0
-
-    options = {"xatol": 1e-10, "fatol": 1e-16, "maxiter": 1000}
-    mean, gap = minimize(negative, [0.57, 0.33], method="Nelder-Mead", options=options).x
-    value, left = projection_value(mean, gap)
-    right = (1.0 + gap / (1.0 - mean)) / 2.0 - left
-    return {
-        "value": float(value),
-        "mean": float(mean),
-        "gap": float(gap),
-        "left": float(left),
-        "right": float(right),
-    }
-
-
-def projection_value(mean, gap):
-    """2 E|a1^2 - a2^2| of the laws in `extremal_law`, and their mass at -1 (which the mean fixes)."""
-    length, log_ratio = 1.0 - mean, np.log((1.0 - mean) / gap)
-    left = ((length + gap) / 2.0 + gap * log_ratio / 2.0) / 2.0
-    spread = (length**2 - gap**2) / 4.0 - gap**2 * log_ratio / 2.0
-    return 4.0 * (spread + 4.0 * mean * left * (1.0 - left)), left
 
 
 def _class(feature_bound, theta_radius, beta, rho) -> tuple[float, float, float, float]:

@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import softplus
 
 from rsail.checks import one_of
-from rsail.exact.constants import extremal_law
+from rsail.exact.extremal import extremal_law
 from rsail.study.problem_batch import ProblemBatch
 
 SEARCHED = ("penalty_curvature", "penalty_slope", "sail_slope", "sail_smoothness", "curvature")

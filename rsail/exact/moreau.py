@@ -98,15 +98,21 @@ def solve_prox(
     tolerance = checks.positive("tolerance", tolerance)
     ref = problem.theta_ref
     point = project(theta if start is None else np.asarray(start, dtype=np.float64), ref, theta_radius)
+    parts = pieces(problem, point, rho)
     for _ in range(NEWTON_STEPS):
-        parts = pieces(problem, point, rho)
         found = _inspect(problem, parts, point, theta, smoothing, theta_radius, kappa)
         if found.error <= tolerance:
             return found
         hessian = _positive(parts.hessian + np.eye(len(ref)) / smoothing, 1e-3 / smoothing)
         linear = parts.gradient + (point - theta) / smoothing - hessian @ (point - ref)
         step = ref + _minimize_model(hessian, linear, parts, theta_radius) - point
-        point = project(_line_search(problem, found, step, step @ hessian @ step, rho), ref, theta_radius)
+        expected = 0.1 * step @ hessian @ step
+        for share in 0.5 ** np.arange(40):
+            point = project(found.point + share * step, ref, theta_radius)
+            parts = pieces(problem, point, rho)
+            value = _value(parts, point - theta, smoothing)
+            if value <= found.value - share * expected + 1e-14 * (1.0 + abs(found.value)):
+                break
     raise RuntimeError(
         f"the proximal point was not found: error {found.error:.1e} after {NEWTON_STEPS} steps"
     )
@@ -152,12 +158,16 @@ def prox_residual(
 
 
 def near_stationarity(
-    problem: FiniteProblem, found: Prox, rho: float, *, theta_radius: float
+    problem: FiniteProblem, found: Prox, rho: float, *, theta_radius: float, exact: Prox | None = None
 ) -> tuple[float, float]:
-    """Both sides of eq. 52: dist(0, dF(point)), and ||grad F_env|| + residual + ||point - prox|| / smoothing."""
-    exact = solve_prox(
-        problem, found.center, rho, found.smoothing, theta_radius=theta_radius, curvature=found.curvature
-    )
+    """Both sides of eq. 52: dist(0, dF(point)), and ||grad F_env|| + residual + ||point - prox|| / smoothing.
+
+    `exact` is the proximal point of the same center where it is known already.
+    """
+    if exact is None:
+        exact = solve_prox(
+            problem, found.center, rho, found.smoothing, theta_radius=theta_radius, curvature=found.curvature
+        )
     right = np.linalg.norm(exact.gradient) + found.residual
     right += np.linalg.norm(found.point - exact.point) / found.smoothing
     return stationarity(problem, found.point, rho, theta_radius=theta_radius), float(right)
@@ -210,8 +220,12 @@ def _arguments(problem, theta, rho, smoothing, theta_radius, curvature):
 def _inspect(problem, parts: Pieces, point, center, smoothing, theta_radius, curvature) -> Prox:
     pull = (point - center) / smoothing
     least = assemble(problem, parts, point, theta_radius=theta_radius, shift=pull).least()
-    value = parts.value + smoothing * (pull @ pull) / 2.0
+    value = _value(parts, point - center, smoothing)
     return Prox(point, center, smoothing, curvature, value, float(np.linalg.norm(least)))
+
+
+def _value(parts: Pieces, move, smoothing) -> float:
+    return parts.value + float(move @ move) / (2.0 * smoothing)
 
 
 def _positive(matrix: np.ndarray, floor: float) -> np.ndarray:
@@ -246,16 +260,3 @@ def _minimize_model(hessian, linear, parts: Pieces, radius: float) -> np.ndarray
         lambda m: 1.0 - np.linalg.norm(solution(m)) / radius, 0.0, largest, xtol=1e-15 * largest, rtol=1e-14
     )
     return vectors @ solution(multiplier)
-
-
-def _line_search(problem, found: Prox, step, decrease, rho):
-    """The first of the points 1, 1/2, 1/4, ... along the step that lowers the prox problem enough."""
-    slack = 1e-14 * (1.0 + abs(found.value))
-    for halvings in range(40):
-        share = 0.5**halvings
-        point = found.point + share * step
-        pull = point - found.center
-        value = problem.robust_loss(point, rho) + pull @ pull / (2.0 * found.smoothing)
-        if value <= found.value - 0.1 * share * decrease + slack:
-            break
-    return point

@@ -46,11 +46,15 @@ def pieces(problem: FiniteProblem, theta, rho: float) -> Pieces:
     The Hessian is that of eq. 38 and 39 without smoothing, E[Hess l + S grad l' + grad l S' + l (S S' + grad S)],
     with the slope 0 for the penalty of tied pairs. Where rho leaves [0, 1] the radius is clipped.
     """
-    rho = checks.nonnegative("rho", rho)
-    probs = np.exp(problem.log_probs(theta))
+    rho, theta = checks.nonnegative("rho", rho), checks.finite("theta", theta)
+    expected = problem.theta_ref.shape
+    checks.require(theta.shape == expected, "theta.shape", theta.shape, f"{expected}")
+    logits = problem.features @ theta
+    probs = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probs /= probs.sum(axis=1, keepdims=True)
     first, second = np.triu_indices(probs.shape[1], k=1)  # identical pairs cost log 2 whatever theta is
     moves = problem.features[:, first] - problem.features[:, second]
-    scores = moves @ (np.asarray(theta, dtype=np.float64) - problem.theta_ref)
+    scores = moves @ (theta - problem.theta_ref)
     weights = 2.0 * problem.prompt_probs[:, None] * probs[:, first] * probs[:, second]
 
     preferences, margins = problem.preferences[:, first, second], problem.beta * scores

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -20,37 +22,28 @@ SHAPES = (
 )  # (prompts, responses): small, because Lemma C.2 enumerates what a step draws
 
 
+@dataclass(frozen=True)
 class Point:
-    """A random problem, a parameter in its ball, and the certified proximal point of it.
+    """A problem, a parameter in its ball, and what Definition 4.10 needs; kappa is the smallest that is proved."""
 
-    A third of the parameters lie on a kink, a fifth on the ball's boundary. kappa is the smallest constant that is
-    proved, `refined_constants`; the smoothing is between 0.1 and 0.9 of 1 / kappa.
-    """
+    problem: FiniteProblem
+    theta: np.ndarray
+    rho: float
+    theta_radius: float
+    share: float  # kappa smoothing, between 0 and 1
 
-    def __init__(self, rng: np.random.Generator):
-        prompts, responses = SHAPES[rng.integers(len(SHAPES))]
-        dimension = rng.integers(1, 4)
-        delta = 0.05
-        self.problem = FiniteProblem(
-            rng.normal(size=(prompts, responses, dimension)),
-            random_oracle(rng, prompts, responses, delta),
-            beta=float(rng.uniform(0.05, 1.0)),
-            prompt_probs=rng.dirichlet(np.ones(prompts)),
-            theta_ref=rng.normal(size=dimension),
-        )
-        self.rho, self.theta_radius = float(rng.uniform(0, delta)), float(rng.uniform(0.1, 3.0))
-        self.curvature = self.problem.constants(self.theta_radius, self.rho, "refined").curvature
-        self.smoothing = float(rng.uniform(0.1, 0.9)) / self.curvature
-        self.theta = self.inside(rng, on_boundary=rng.random() < 0.2)
-        if rng.random() < 1 / 3:
-            self.theta = snap(self.problem, self.theta, distance=0.3 * self.theta_radius)
-        self.found = self.prox(self.theta)
+    @cached_property
+    def curvature(self) -> float:
+        return self.problem.constants(self.theta_radius, self.rho, "refined").curvature
 
-    def inside(self, rng: np.random.Generator, *, on_boundary: bool = False) -> np.ndarray:
-        """A random parameter in the ball, or on its boundary."""
-        direction = rng.normal(size=len(self.problem.theta_ref))
-        length = self.theta_radius * (1.0 if on_boundary else rng.uniform())
-        return self.problem.theta_ref + length * direction / np.linalg.norm(direction)
+    @property
+    def smoothing(self) -> float:
+        return self.share / self.curvature
+
+    @cached_property
+    def found(self) -> Prox:
+        """The certified proximal point of theta."""
+        return self.prox(self.theta)
 
     def prox(self, theta, start=None) -> Prox:
         return solve_prox(
@@ -67,15 +60,39 @@ class Point:
     @property
     def room(self) -> float:
         """1 - kappa smoothing."""
-        return 1.0 - self.curvature * self.smoothing
+        return 1.0 - self.share
 
 
-def lemma_4_11_smooth(point: Point, rng: np.random.Generator, *, lipschitz: Callable | None = None) -> float:
-    """||grad F_env(a) - grad F_env(b)|| over L ||a - b||; L is L_env unless `lipschitz` gives another."""
+def random_point(rng: np.random.Generator) -> Point:
+    """A random problem under Assumption 1; a third of the parameters lie on a kink, a fifth on the boundary."""
+    delta = float(rng.uniform(0.02, 0.35))
+    prompts, responses = SHAPES[rng.integers(len(SHAPES))]
+    dimension = rng.integers(1, 4)
+    problem = FiniteProblem(
+        rng.normal(size=(prompts, responses, dimension)),
+        random_oracle(rng, prompts, responses, delta),
+        beta=float(rng.uniform(0.05, 1.0)),
+        prompt_probs=rng.dirichlet(np.ones(prompts)),
+        theta_ref=rng.normal(size=dimension),
+    )
+    theta_radius, direction = float(rng.uniform(0.1, 3.0)), rng.normal(size=dimension)
+    length = theta_radius * (1.0 if rng.random() < 0.2 else rng.uniform())
+    theta = problem.theta_ref + length * direction / np.linalg.norm(direction)
+    if rng.random() < 1 / 3:
+        theta = snap(problem, theta, distance=0.3 * theta_radius)
+    return Point(problem, theta, float(rng.uniform(0, delta)), theta_radius, float(rng.uniform(0.1, 0.9)))
+
+
+def lemma_4_11_smooth(
+    point: Point, rng: np.random.Generator, *, length: Callable = rates.envelope_smoothness
+) -> float:
+    """||grad F_env(a) - grad F_env(b)|| over L ||a - b||; L = length(smoothing, kappa) is L_env."""
     other = point.theta + rng.normal(size=len(point.theta)) * point.theta_radius * 10 ** rng.uniform(-3, 0)
     change = point.prox(other, start=point.found.point).gradient - point.found.gradient
-    constant = (lipschitz or rates.envelope_smoothness)(point.smoothing, point.curvature)
-    return float(np.linalg.norm(change) / (constant * np.linalg.norm(other - point.theta)))
+    return float(
+        np.linalg.norm(change)
+        / (length(point.smoothing, point.curvature) * np.linalg.norm(other - point.theta))
+    )
 
 
 def lemma_4_11_gradient(point: Point, rng: np.random.Generator) -> float:
@@ -109,10 +126,12 @@ def lemma_c1(point: Point, rng: np.random.Generator, *, curvature: float | None 
     return _ratio(room * (gradient @ gradient), least, point, power=2)
 
 
-def lemma_c2(point: Point, rng: np.random.Generator, *, sharp: bool = False) -> float:
+def lemma_c2(
+    point: Point, rng: np.random.Generator, *, length: Callable = rates.envelope_smoothness
+) -> float:
     """E F_env(theta_next) - F_env(theta) + eta (1 - kappa smoothing) ||grad F_env||^2 over eta^2 L E||G||^2 / 2.
 
-    Batches of one triple, the expectation by enumeration; L is L_env, or 1 / smoothing if `sharp` (addition).
+    Batches of one triple, the expectation by enumeration; L = length(smoothing, kappa) is L_env.
     """
     problem = point.problem
     lam, step = point.rho * problem.beta, point.smoothing * 10 ** rng.uniform(-2, 0.5)
@@ -125,8 +144,9 @@ def lemma_c2(point: Point, rng: np.random.Generator, *, sharp: bool = False) -> 
         point.prox(point.project(point.theta - step * g), start=point.found.point).value for g in distinct
     ]
     drop = step * point.room * (point.found.gradient @ point.found.gradient)
-    length = rates.envelope_smoothness(point.smoothing, point.curvature, sharp=sharp)
-    rise = step**2 * length * float(chances @ np.sum(distinct**2, axis=1)) / 2
+    rise = (
+        step**2 * length(point.smoothing, point.curvature) * float(chances @ np.sum(distinct**2, axis=1)) / 2
+    )
     return _ratio(float(chances @ following) - point.found.value + drop, rise, point, power=2)
 
 
@@ -177,7 +197,7 @@ def lemma_ratios(count: int, seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     rows = {name: np.empty(count) for name in LEMMAS}
     for k in range(count):
-        point = Point(rng)
+        point = random_point(rng)
         for name, lemma in LEMMAS.items():
             rows[name][k] = lemma(point, rng)
     return rows

@@ -25,21 +25,36 @@ def smallest_ball(points) -> tuple[np.ndarray, float]:
     return center, float(np.linalg.norm(points - center, axis=1).max())
 
 
-def _walk(points: np.ndarray, tolerance: float = 1e-11) -> np.ndarray:
+def _walk(points: np.ndarray, tolerance: float = 1e-10) -> np.ndarray:
     center = points[0].copy()
     support = [int(_squares(points, center).argmax())]
-    for _ in range(100 * (len(points) + points.shape[1])):
+    best, least, most = center, 0.0, np.inf  # least <= squared radius <= most, the latter around best
+    for _ in range(20 * (len(points) + points.shape[1])):
         target, weights = _circumcenter(points[support], center)
-        if np.linalg.norm(target - center) <= tolerance:
-            if weights.min() >= -tolerance:
-                return target
-            support.pop(int(weights.argmin()))
+        if np.linalg.norm(target - center) > tolerance:
+            step, stopped_by = _longest_step(points, support, center, target - center)
+            center = center + step * (target - center)
+            if stopped_by is not None:
+                support.append(stopped_by)
             continue
-        step, stopped_by = _longest_step(points, support, center, target - center)
-        center = center + step * (target - center)
-        if stopped_by is not None:
-            support.append(stopped_by)
+        middle, spread = _mean_and_spread(points[support], np.maximum(weights, 0.0))
+        reach = float(_squares(points, middle).max())
+        best, most = (middle, reach) if reach < most else (best, most)
+        least = max(least, spread)
+        if weights.min() >= -tolerance:
+            return best
+        support.pop(int(weights.argmin()))
+    # Points that are equally far from the center up to rounding can send the walk in a circle around the answer.
+    if np.isfinite(most) and most - least <= 1e-8 * most:
+        return best
     raise RuntimeError(f"the smallest ball around {len(points)} points was not found: the walk does not end")
+
+
+def _mean_and_spread(support: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, float]:
+    """Mean and variance of the points under the weights: the variance is at most the squared radius of any ball."""
+    weights = weights / weights.sum()
+    mean = weights @ support
+    return mean, float(weights @ _squares(support, mean))
 
 
 def _squares(points, center) -> np.ndarray:
@@ -59,7 +74,8 @@ def _longest_step(points, support, center, move) -> tuple[float, int | None]:
     approach = 2.0 * (points[support[0]] - points) @ move
     slack = np.maximum(_squares(points, center)[support[0]] - _squares(points, center), 0.0)
     approach[support] = 0.0
-    blocking = approach > 1e-14 * np.linalg.norm(move)
+    # A point that comes nearer more slowly than this lies, to rounding, in the affine hull of the support.
+    blocking = approach > 1e-11 * np.linalg.norm(move)
     if not blocking.any():
         return 1.0, None
     steps = np.where(blocking, slack / np.where(blocking, approach, 1.0), np.inf)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import softmax
 
 from rsail.exact import FiniteProblem
 from rsail.exact.constants import (
@@ -83,10 +84,7 @@ def measure(batch: ProblemBatch) -> dict[str, np.ndarray]:
     and 0 where all are positive; the smoothness is the largest eigenvalue in absolute value.
     """
     point = (batch.theta, batch.theta_ref)
-    scores = pair_scores(batch.features, *point)
-    # `effective_radius` at rho = 1 is how far the adversary can move P at all; rho of it is allowed.
-    room = effective_radius(batch.preferences, scores, 1.0)
-    worst = batch.preferences - np.sign(scores) * np.minimum(room, batch.rho[:, None, None, None])
+    worst = worst_oracle(batch, pair_scores(batch.features, *point))
     penalty = penalty_derivatives(batch.features, *point, batch.prompt_probs)
     sail = sail_derivatives(batch.features, batch.preferences, *point, batch.beta, batch.prompt_probs)
     robust = sail_derivatives(batch.features, worst, *point, batch.beta, batch.prompt_probs)
@@ -98,6 +96,45 @@ def measure(batch: ProblemBatch) -> dict[str, np.ndarray]:
         "curvature": _concavity(robust.hessian),
         "slope": np.linalg.norm(robust.gradient, axis=-1),
     }
+
+
+def second_differences(batch: ProblemBatch, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Weak convexity without derivatives: how far R and the robust loss rise above a chord, kinks or not; (N,).
+
+    The chord runs from theta to a random point that is no further from theta_ref, and is cut at a random share t; the
+    excess there is divided by t (1 - t) / 2 times the squared length, so that kappa is a bound on it.
+    """
+    share = rng.uniform(0.05, 0.95, size=(len(batch.beta), 1))
+    direction = rng.normal(size=batch.theta.shape)
+    direction *= (batch.theta_radius / np.linalg.norm(direction, axis=-1))[:, None]
+    other = batch.theta_ref + direction * rng.uniform(size=share.shape)
+    mix = share * batch.theta + (1.0 - share) * other
+    first, middle, second = (values(batch._replace(theta=point)) for point in (batch.theta, mix, other))
+    weight = share[:, 0]
+    room = weight * (1.0 - weight) * np.sum((batch.theta - other) ** 2, axis=-1) / 2.0
+    return {
+        name: (middle[name] - weight * first[name] - (1.0 - weight) * second[name]) / room for name in middle
+    }
+
+
+def values(batch: ProblemBatch) -> dict[str, np.ndarray]:
+    """R and the robust loss, by enumeration, under the names of the constants that they belong to; (N,)."""
+    policy = softmax(np.einsum("nxyd,nd->nxy", batch.features, batch.theta), axis=-1)
+    law = batch.prompt_probs[..., None, None] * policy[..., :, None] * policy[..., None, :]
+    scores = pair_scores(batch.features, batch.theta, batch.theta_ref)
+    margins = batch.beta[:, None, None, None] * scores
+    losses = np.logaddexp(0.0, -margins) + (1.0 - worst_oracle(batch, scores)) * margins
+    return {
+        "penalty_curvature": np.einsum("nxij,nxij->n", law, np.abs(scores)),
+        "curvature": np.einsum("nxij,nxij->n", law, losses),
+    }
+
+
+def worst_oracle(batch: ProblemBatch, scores: np.ndarray) -> np.ndarray:
+    """The oracle that attains each robust loss, P - rho sign(h), clipped to [0, 1]."""
+    # `effective_radius` at rho = 1 is how far the adversary can move P at all; rho of it is allowed.
+    room = effective_radius(batch.preferences, scores, 1.0)
+    return batch.preferences - np.sign(scores) * np.minimum(room, batch.rho[:, None, None, None])
 
 
 def bounds(batch: ProblemBatch) -> dict[str, dict[str, np.ndarray]]:

@@ -58,6 +58,16 @@ def test_radius_agrees_with_a_general_solver():
         (np.eye(5), np.sqrt(1 - 1 / 5)),
         ([[3.0, 4.0]], 0.0),
         ([[1e-8, 0.0], [-1e-8, 0.0]], 1e-8),
+        (
+            [
+                [1, 3e-5, 1e-5],
+                [-1, 3e-6, -9e-6],
+                [-1, -3e-5, -6e-6],
+                [-1, -9e-6, -8e-6],
+                [-1 + 1e-9, -4e-5, -1e-5],
+            ],
+            1.000000000482,
+        ),  # four points that are nearly one
     ],
 )
 def test_known_radii(points, radius):

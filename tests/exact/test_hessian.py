@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from rsail.exact import FiniteProblem
 from rsail.exact.hessian import penalty_derivatives, sail_derivatives, smoothed_penalty_derivatives
+from rsail.study.autodiff import mean_hessian, sail_pair_loss, smoothed_absolute
 
 from .problems import central_difference, random_problem, seeds
 
@@ -53,25 +53,6 @@ def test_hessians_are_the_derivatives_of_the_exact_gradients(seed, rho):
         assert_allclose(hessian, hessian.T, rtol=0, atol=1e-12)
 
 
-def autodiff_hessian(problem, theta, pair_function) -> np.ndarray:
-    """Hessian by torch of E[f(h, P)], written from eq. 1 and 9 with a plain softmax."""
-    psi, mu = torch.from_numpy(problem.features), torch.from_numpy(problem.prompt_probs)
-    preferences, ref = torch.from_numpy(problem.preferences), torch.from_numpy(problem.theta_ref)
-
-    def mean(parameter):
-        policy = torch.softmax(psi @ parameter, -1)
-        values = psi @ (parameter - ref)
-        scores = values[:, :, None] - values[:, None, :]
-        law = mu[:, None, None] * policy[:, :, None] * policy[:, None, :]
-        return (law * pair_function(scores, preferences, problem.beta)).sum()
-
-    return torch.autograd.functional.hessian(mean, torch.from_numpy(theta)).numpy()
-
-
-def sail_pair(h, p, beta):
-    return -p * torch.nn.functional.logsigmoid(beta * h) - (1 - p) * torch.nn.functional.logsigmoid(-beta * h)
-
-
 @settings(deadline=None, derandomize=True, max_examples=30)
 @given(seeds, st.floats(0.01, 2.0))
 def test_hessians_agree_with_automatic_differentiation(seed, epsilon):
@@ -79,13 +60,13 @@ def test_hessians_agree_with_automatic_differentiation(seed, epsilon):
     smooth = smoothed_penalty_derivatives(
         problem.features, *arguments(problem, theta), problem.prompt_probs, epsilon
     ).hessian
-    expected = autodiff_hessian(problem, theta, lambda h, p, beta: torch.sqrt(h**2 + epsilon**2))
+    expected = mean_hessian(problem, theta, smoothed_absolute(epsilon))
     assert_allclose(smooth, expected, rtol=1e-9, atol=1e-10)
     assert_allclose(
-        problem.sail_hessian(theta), autodiff_hessian(problem, theta, sail_pair), rtol=0, atol=1e-10
+        problem.sail_hessian(theta), mean_hessian(problem, theta, sail_pair_loss), rtol=0, atol=1e-10
     )
     if away_from_kinks(problem, theta, 1e-9):
-        absolute = autodiff_hessian(problem, theta, lambda h, p, beta: h.abs())
+        absolute = mean_hessian(problem, theta, lambda h, p, beta: h.abs())
         assert_allclose(problem.penalty_hessian(theta), absolute, rtol=1e-9, atol=1e-10)
 
 

@@ -20,8 +20,9 @@ from scipy.special import expit
 
 from rsail import checks
 from rsail.exact.losses import LOG2
-from rsail.exact.moreau import project
+from rsail.exact.moreau import Prox, project, prox_residual, snap
 from rsail.exact.problem import FiniteProblem
+from rsail.exact.subdifferential import pieces
 
 
 class Triples(NamedTuple):
@@ -221,6 +222,60 @@ def inexact_prox(
         moved = point - step_size * (pull + (point - theta) / smoothing)
         point = project(moved, problem.theta_ref, theta_radius)
     return point
+
+
+def certified_prox(
+    problem: FiniteProblem,
+    theta,
+    rho: float,
+    smoothing: float,
+    *,
+    theta_radius: float,
+    accuracy: float,
+    curvature: float | None = None,
+    rounds: int = 12,
+    batch: int | None = None,
+    seed: int = 0,
+) -> Prox:
+    """Remark D.4: inexact prox, warm-started at theta and stopped once its residual (eq. 51) is at most `accuracy`.
+
+    Round k makes steps of size smoothing / (8 2^k), as many as forget where they began; then the iterate, and the
+    iterate moved onto the kinks that a step can cross, are judged by `prox_residual`. Call it on a trained log-linear
+    policy: of what comes back `gradient_bound` bounds ||grad F_env(theta)||, `stationarity_bound` dist(0, dF(point)).
+
+    Raises
+    ------
+    RuntimeError
+        If the residual is larger after all rounds; with small batches it will be, because noise moves the iterates.
+    """
+    checks.positive("accuracy", accuracy)
+    if curvature is None:
+        curvature = problem.constants(theta_radius, rho).curvature
+    point, best = theta, np.inf
+    for k in range(rounds):
+        step_size = smoothing / (8 * 2**k)
+        point = inexact_prox(
+            problem, theta, rho, smoothing, theta_radius=theta_radius, steps=64 * 2**k, step_size=step_size,
+            batch=batch, seed=seed + k, start=point,
+        )  # fmt: skip
+        for candidate in (
+            point,
+            snap(problem, point, distance=step_size * largest_pull(problem, point, rho)),
+        ):
+            found = prox_residual(
+                problem, candidate, theta, rho, smoothing, theta_radius=theta_radius, curvature=curvature
+            )
+            if found.residual <= accuracy:
+                return found
+            best = min(best, found.residual)
+    raise RuntimeError(f"the residual is {best:.2e} after {rounds} rounds, above {accuracy:g}")
+
+
+def largest_pull(problem: FiniteProblem, theta, rho: float) -> float:
+    """How fast a subgradient step can cross a kink near theta: the largest jump of a pair's slope, plus the rest."""
+    parts = pieces(problem, theta, rho)
+    jumps = (parts.upper - parts.lower) * np.linalg.norm(parts.normals, axis=1)
+    return float(jumps.max(initial=0.0) + np.linalg.norm(problem.robust_subgradient(theta, rho)))
 
 
 def _check(problem, rho, theta_radius, step_size) -> None:

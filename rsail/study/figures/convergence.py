@@ -1,0 +1,158 @@
+"""Figures of notebook 04: data in, matplotlib Figure out. The notebook says what each one shows."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rsail.study.figures import PAGE
+
+GREY = "0.45"
+COLORS = {"paper": "C1", "sharp": "C0", "refined": "C2"}
+MARKERS = {"paper": "s", "sharp": "o", "refined": "^"}
+
+
+def moreau_envelope(data: dict) -> Figure:
+    """Left a loss with a kink and its envelopes; right its slope, which jumps, and theirs, which do not.
+
+    `data`: theta (m,); loss (m,), nats; slope (m,), dist(0, dF); share (s,), kappa smoothing; envelope (s, m); gradient
+    (s, m), absolute values.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.8))
+    left.plot(data["theta"], data["loss"], color="black", linewidth=1.0, label="$F$")
+    right.plot(data["theta"], data["slope"], color="black", linewidth=1.0)
+    for share, envelope, gradient, color in zip(
+        data["share"], data["envelope"], data["gradient"], _ramp(len(data["share"])), strict=True
+    ):
+        label = rf"$F_{{\mathrm{{env}}}}$, $\kappa\lambda_{{\mathrm{{env}}}}={share:g}$"
+        left.plot(data["theta"], envelope, color=color, label=label)
+        right.plot(data["theta"], gradient, color=color)
+    left.set(xlabel=r"parameter $\theta$", ylabel="loss (nats)")
+    left.legend(loc="upper center", labelspacing=0.3)
+    right.set(xlabel=r"parameter $\theta$", ylabel=r"dist$(0,\partial F)$, $|\nabla F_{\mathrm{env}}|$")
+    right.set_ylim(0, None)
+    _letters(left, right)
+    return fig
+
+
+def rscgd_path(data: dict) -> Figure:
+    """The robust loss in a disk with its kinks, proximal points, and paths of Algorithm 1; right, a close-up.
+
+    `data`: x, y (m,); loss (m, m), null outside the disk; radius; kinks (k,), angles of lines; levels (l,); start (2,),
+    minimizer (2,); path (t, runs, 2); arrows_from and arrows_to (a, 2), parameters and their proximal points.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 3.3))
+    loss = np.array([[np.nan if v is None else v for v in row] for row in data["loss"]], dtype=float)
+    path, minimizer = np.array(data["path"]), np.array(data["minimizer"])
+    for ax in (left, right):
+        shown = ax.contour(data["x"], data["y"], loss, levels=data["levels"], cmap="viridis", linewidths=0.7)
+        for angle in data["kinks"]:
+            along = 2 * data["radius"] * np.array([np.cos(angle), np.sin(angle)])
+            ax.plot(*np.stack([-along, along]).T, color=GREY, linewidth=0.6, linestyle="--", zorder=1)
+        for run in range(path.shape[1]):
+            ax.plot(*path[:, run].T, color="C1", linewidth=0.7, alpha=0.8, zorder=2)
+        ax.plot(*minimizer, "*", color="black", markersize=9, zorder=4)
+        ax.set(xlabel=r"$\theta_1$", ylabel=r"$\theta_2$")
+        ax.set_aspect("equal")
+    left.add_patch(plt.Circle((0, 0), data["radius"], fill=False, color="black", linewidth=0.8))
+    left.plot(*data["start"], "o", color="C1", zorder=4)
+    left.set(xlim=(-1.08 * data["radius"], 1.08 * data["radius"]))
+    left.set(ylim=(-1.08 * data["radius"], 1.08 * data["radius"]))
+    fig.colorbar(shown, ax=left, shrink=0.8, label=r"$L^W_\rho$ (nats)").outline.set_visible(False)
+    for start, end in zip(data["arrows_from"], data["arrows_to"], strict=True):
+        right.annotate(
+            "", end, start, arrowprops={"arrowstyle": "->", "color": "C0", "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0}
+        )  # fmt: skip
+    width = data["close_up"]
+    right.set(xlim=(minimizer[0] - width, minimizer[0] + width))
+    right.set(ylim=(minimizer[1] - width, minimizer[1] + width))
+    _letters(left, right)
+    return fig
+
+
+def convergence_rate(data: dict) -> Figure:
+    """Bound of Corollary 5.3 (lines) and measured mean (points with 95 % intervals) over T; one panel per problem.
+
+    `data`: problems, a list of dicts with theta_radius and, per set of constants in COLORS, steps, bound, mean and
+    half_width (h,).
+    """
+    fig, axes = plt.subplots(1, len(data["problems"]), figsize=(PAGE, 3.1), sharey=True, squeeze=False)
+    for ax, problem in zip(axes[0], data["problems"], strict=True):
+        for kind, color in COLORS.items():
+            row = problem[kind]
+            ax.plot(row["steps"], row["bound"], color=color, linewidth=1.1)
+            ax.errorbar(
+                row["steps"], row["mean"], row["half_width"], color=color, fmt=MARKERS[kind] + "--",
+                linewidth=0.8, markersize=4, markeredgecolor="white", markeredgewidth=0.5, label=kind,
+            )  # fmt: skip
+        ax.set_title(rf"$D={problem['theta_radius']:g}$")
+        ax.set(xscale="log", yscale="log", xlabel="steps $T$")
+        _slope(ax, problem["sharp"]["steps"], data["slope_at"])
+    axes[0, 0].set_ylabel(r"$\mathbb{E}\,\|\nabla F_{\mathrm{env}}(\theta_{\mathrm{out}})\|^2$")
+    axes[0, -1].legend(title="constants", loc="upper right")
+    _letters(*axes[0])
+    return fig
+
+
+def iteration_counts(data: dict) -> Figure:
+    """By how much sharper constants shorten Corollary 5.3's iteration count, over the sampling noise.
+
+    `data`: noise (n,), sigma^2 / batch; factor, dict of kind to (n,); marked_noise (k,), marked, dict of kind to (k,).
+    """
+    fig, ax = plt.subplots(figsize=(0.62 * PAGE, 2.8))
+    for kind, factor in data["factor"].items():
+        ax.plot(data["noise"], factor, color=COLORS[kind], label=data["labels"][kind])
+        ax.plot(data["marked_noise"], data["marked"][kind], MARKERS[kind], color=COLORS[kind], markersize=5)
+    ax.set(xscale="log", yscale="log", xlabel=r"sampling noise $\sigma^2/B$ of $G_{\mathrm{SAIL}}$")
+    ax.set_ylabel("paper's steps / these steps")
+    ax.legend(loc="lower left")
+    ax.grid(which="major")
+    return fig
+
+
+def prox_certificate(data: dict) -> Figure:
+    """Distance to the proximal point (left) and residual (right) over inner steps, before and after snapping.
+
+    `data`: steps (n,); distance, snapped_distance, residual, snapped_residual (n,), positive; accuracy, the stopping
+    level.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.7))
+    for ax, name in ((left, "distance"), (right, "residual")):
+        ax.plot(data["steps"], data[name], "s-", color="C1", markersize=3, label="iterate")
+        ax.plot(
+            data["steps"], data[f"snapped_{name}"], "o-", color="C0", markersize=3, label="snapped onto kinks"
+        )
+        ax.set(yscale="log", xlabel="inner steps of eq. 50")
+    left.set_ylabel(r"$\|\bar\theta-\hat\theta\|$")
+    right.set_ylabel("residual (eq. 51)")
+    right.axhline(data["accuracy"], color=GREY, linewidth=0.7, linestyle=":")
+    right.annotate(
+        "stop",
+        (data["steps"][0], data["accuracy"]),
+        (2, 2),
+        textcoords="offset points",
+        color=GREY,
+        fontsize=7,
+    )
+    left.legend(loc="best")
+    _letters(left, right)
+    return fig
+
+
+def _slope(ax: Axes, steps, level: float) -> None:
+    """A short line of slope -1/2, the rate of Corollary 5.3."""
+    x = np.array([steps[1], steps[2]], dtype=float)
+    y = level * (x / x[0]) ** -0.5
+    ax.plot(x, y, color=GREY, linewidth=0.8)
+    ax.annotate(r"$T^{-1/2}$", (x[1], y[1]), (3, -3), textcoords="offset points", color=GREY, fontsize=7)
+
+
+def _letters(*axes: Axes) -> None:
+    for ax, letter in zip(axes, "abcd", strict=False):
+        ax.set_title(letter, loc="left", fontweight="bold")
+
+
+def _ramp(count: int) -> np.ndarray:
+    return plt.get_cmap("viridis")(np.linspace(0.15, 0.8, count))

@@ -17,12 +17,15 @@ MARKERS = {"paper": "s", "sharp": "o", "refined": "^"}
 def moreau_envelope(data: dict) -> Figure:
     """Left a loss with a kink and its envelopes; right its slope, which jumps, and theirs, which do not.
 
-    `data`: theta (m,); loss (m,), nats; slope (m,), dist(0, dF); share (s,), kappa smoothing; envelope (s, m); gradient
-    (s, m), absolute values.
+    `data`: theta (m,), with the kink at 0; loss (m,), nats; slope (m,), dist(0, dF); share (s,), kappa smoothing;
+    envelope (s, m), nats; gradient (s, m), absolute values.
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.8))
     left.plot(data["theta"], data["loss"], color="black", linewidth=1.0, label="$F$")
-    right.plot(data["theta"], data["slope"], color="black", linewidth=1.0)
+    theta, slope = np.array(data["theta"]), np.array(data["slope"])
+    for side in (theta < 0, theta > 0):
+        right.plot(theta[side], slope[side], color="black", linewidth=1.0)
+    right.plot(0, slope[theta == 0], "o", color="black", markersize=3.5, clip_on=False, zorder=5)
     for share, envelope, gradient, color in zip(
         data["share"], data["envelope"], data["gradient"], _ramp(len(data["share"])), strict=True
     ):
@@ -40,31 +43,40 @@ def moreau_envelope(data: dict) -> Figure:
 def rscgd_path(data: dict) -> Figure:
     """The robust loss in a disk with its kinks, proximal points, and paths of Algorithm 1; right, a close-up.
 
-    `data`: x, y (m,); loss (m, m), null outside the disk; radius; kinks (k,), angles of lines; levels (l,); start (2,),
+    `data`: x, y (m,); loss (m, m), null well outside the disk; radius; kinks (k,), angles of lines; levels (l,); start (2,),
     minimizer (2,); path (t, runs, 2); arrows_from and arrows_to (a, 2), parameters and their proximal points.
     """
-    fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 3.3))
+    fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 3.2), width_ratios=(1.2, 1))
     loss = np.array([[np.nan if v is None else v for v in row] for row in data["loss"]], dtype=float)
-    path, minimizer = np.array(data["path"]), np.array(data["minimizer"])
-    for ax in (left, right):
-        shown = ax.contour(data["x"], data["y"], loss, levels=data["levels"], cmap="viridis", linewidths=0.7)
+    path, minimizer, radius = np.array(data["path"]), np.array(data["minimizer"]), data["radius"]
+    shown = left.contourf(data["x"], data["y"], loss, levels=data["levels"], cmap="cividis", extend="both")
+    bar = fig.colorbar(shown, ax=left, shrink=0.85, label=r"$L^W_\rho$ (nats)", ticks=data["levels"][::4])
+    bar.ax.set_yticklabels([f"{level:.2f}" for level in data["levels"][::4]])
+    bar.outline.set_visible(False)
+    edge = left.add_patch(plt.Circle((0, 0), radius, fill=False, color="black", linewidth=0.8))
+    shown.set_clip_path(edge)
+    for ax, color in ((left, "white"), (right, GREY)):
         for angle in data["kinks"]:
-            along = 2 * data["radius"] * np.array([np.cos(angle), np.sin(angle)])
-            ax.plot(*np.stack([-along, along]).T, color=GREY, linewidth=0.6, linestyle="--", zorder=1)
+            along = radius * np.array([np.cos(angle), np.sin(angle)])
+            ax.plot(*np.stack([-along, along]).T, color=color, linewidth=0.8, linestyle="--", zorder=1)
         for run in range(path.shape[1]):
-            ax.plot(*path[:, run].T, color="C1", linewidth=0.7, alpha=0.8, zorder=2)
-        ax.plot(*minimizer, "*", color="black", markersize=9, zorder=4)
+            ax.plot(*path[:, run].T, color="C1", linewidth=0.6, alpha=0.7, zorder=2)
+        ax.plot(*minimizer, "*", color="black", markeredgecolor="white", markersize=10, zorder=4)
         ax.set(xlabel=r"$\theta_1$", ylabel=r"$\theta_2$")
         ax.set_aspect("equal")
-    left.add_patch(plt.Circle((0, 0), data["radius"], fill=False, color="black", linewidth=0.8))
-    left.plot(*data["start"], "o", color="C1", zorder=4)
-    left.set(xlim=(-1.08 * data["radius"], 1.08 * data["radius"]))
-    left.set(ylim=(-1.08 * data["radius"], 1.08 * data["radius"]))
-    fig.colorbar(shown, ax=left, shrink=0.8, label=r"$L^W_\rho$ (nats)").outline.set_visible(False)
+    left.plot(*data["start"], "o", color="C1", markeredgecolor="white", markersize=5, zorder=4)
+    left.set(xlim=(-1.05 * radius, 1.05 * radius), ylim=(-1.05 * radius, 1.05 * radius))
     for start, end in zip(data["arrows_from"], data["arrows_to"], strict=True):
-        right.annotate(
-            "", end, start, arrowprops={"arrowstyle": "->", "color": "C0", "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0}
-        )  # fmt: skip
+        style = {
+            "arrowstyle": "-|>",
+            "color": "C0",
+            "linewidth": 1.0,
+            "shrinkA": 0,
+            "shrinkB": 0,
+            "mutation_scale": 7,
+        }
+        right.annotate("", end, start, arrowprops=style, zorder=3)
+        right.plot(*start, "o", color="C0", markersize=2.5, zorder=3)
     width = data["close_up"]
     right.set(xlim=(minimizer[0] - width, minimizer[0] + width))
     right.set(ylim=(minimizer[1] - width, minimizer[1] + width))

@@ -29,6 +29,17 @@ FIGURES: dict[str, str] = {
     "soft_threshold": "01_decomposition",
     "example_landscape": "01_decomposition",
     # 02_numerical_check (rsail.study.figures.theory)
+    # 03_weak_convexity (rsail.study.figures.convexity)
+    "smoothed_penalty": "03_weak_convexity",
+    "extremal_law": "03_weak_convexity",
+    "constants_measured": "03_weak_convexity",
+    "constants_room": "03_weak_convexity",
+    # 04_convergence (rsail.study.figures.convergence)
+    "moreau_envelope": "04_convergence",
+    "rscgd_path": "04_convergence",
+    "convergence_rate": "04_convergence",
+    "iteration_counts": "04_convergence",
+    "prox_certificate": "04_convergence",
     # 07_preference_language (rsail.study.figures.language)
     "gold_and_preferences": "07_preference_language",
     "gold_by_attribute": "07_preference_language",

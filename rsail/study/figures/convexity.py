@@ -43,24 +43,28 @@ def smoothed_penalty(data: dict) -> Figure:
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.8))
     colors = plt.get_cmap("viridis")(np.linspace(0.82, 0.25, len(data["epsilon"])))
     for k, (epsilon, color) in enumerate(zip(data["epsilon"], colors, strict=True)):
-        left.plot(data["theta"], data["penalty"][k], color=color, label=rf"$\epsilon={epsilon:g}$")
+        left.plot(data["theta"], data["penalty"][k], color=color)
+        _label_end(left, data["theta"][-1], data["penalty"][k][-1], rf"$\epsilon={epsilon:g}$", color)
         right.plot(data["theta"], data["curvature"][k], color=color)
     half = len(data["exact_theta"]) // 2
     for branch in (slice(None, half), slice(half, None)):
         x = data["exact_theta"][branch]
-        label = r"$\epsilon=0$" if branch.start is None else None
-        left.plot(x, data["exact_penalty"][branch], color="black", linewidth=1.0, label=label)
+        left.plot(x, data["exact_penalty"][branch], color="black", linewidth=1.0)
         right.plot(x, data["exact_curvature"][branch], color="black", linewidth=1.0)
+    _label_end(left, data["theta"][-1], data["exact_penalty"][-1], r"$\epsilon=0$", "black")
     span = [data["theta"][0], data["theta"][-1]]
     right.plot(span, [data["bound"]] * 2, "--", color=COLORS["sharp"], linewidth=1.0)
-    bound = rf"$-\kappa_R={data['bound']:.3f}$, sharp (the paper's: {data['paper_bound']:.0f}, far below)"
+    bound = rf"$-\kappa_R={data['bound']:.3f}$, sharp (the paper's: $-{-data['paper_bound']:.0f}$, far below)"
     right.text(span[0], data["bound"] + 0.05, bound, color=COLORS["sharp"], fontsize=7, va="bottom")
     right.plot(*data["least"], "o", color="black", markersize=4, zorder=5)
-    right.annotate(f"{data['least'][1]:.4f}", data["least"], (10, -5), textcoords="offset points", fontsize=7)
+    right.annotate(
+        rf"${data['least'][1]:.4f}$", data["least"], (10, -5), textcoords="offset points", fontsize=7
+    )
     left.set(xlabel=r"parameter $\theta$", ylabel=r"$R_\epsilon(\theta)$ (nats)", ylim=(0, None))
     right.set(xlabel=r"parameter $\theta$", ylabel=r"$R''_\epsilon(\theta)$ (nats)")
     right.set_ylim(data["bound"] - 0.15, 2.6)
-    left.legend(loc="upper right", labelspacing=0.3, handlelength=1.4)
+    left.set_xlim(span[0] - 0.2, span[1] + 0.9)
+    left.spines["bottom"].set_bounds(*span)
     _letters(left, right)
     return fig
 
@@ -78,10 +82,10 @@ def extremal_law(data: dict) -> Figure:
     left.axvline(data["two_points_from"], color=GREY, linewidth=0.5, ymax=0.9)
     left.plot(*data["best"], "o", color="C0", markeredgecolor="white", markeredgewidth=0.8, markersize=6)
     left.annotate(
-        rf"$c^*={data['best'][1]:.6f}$", data["best"], (-4, 8), textcoords="offset points", fontsize=7,
-        color="C0", ha="right",
+        rf"$c^*={data['best'][1]:.6f}$", data["best"], (-22, -34), textcoords="offset points", fontsize=7,
+        color="C0", ha="center", arrowprops={"arrowstyle": "-", "color": "C0", "linewidth": 0.5, "shrinkB": 4},
     )  # fmt: skip
-    left.text(0.14, 1.42, "short proof", color=GREY, fontsize=7, ha="right")
+    left.text(0.03, 1.6, "short proof", color=GREY, fontsize=7)
     left.text(0.07, 1.0, "best law", color="C0", fontsize=7, va="top")
     left.text(0.17, 0.5, "two points", color="C1", fontsize=7)
     left.text(
@@ -96,9 +100,9 @@ def extremal_law(data: dict) -> Figure:
         steps, edges, baseline=None, color="C1", linewidth=1.0, label=f"{len(data['points'])} responses"
     )
     right.set(xlabel=r"projection $u\cdot\psi$ (in units of $B$)", ylabel="cumulative probability")
-    right.set(xlim=(-1.06, 1.06), ylim=(-0.02, 1.03))
-    right.legend(loc="center left", bbox_to_anchor=(0.05, 0.62))
-    inset = right.inset_axes((0.2, 0.12, 0.56, 0.38))
+    right.set(xlim=(-1.06, 1.06), ylim=(-0.02, 1.03), xticks=[-1, -0.5, 0, 0.5, 1])
+    right.legend(loc="upper left")
+    inset = right.inset_axes((0.22, 0.38, 0.52, 0.36))
     inset.plot(data["law_x"], data["law_cdf"], color="C0", linewidth=1.0)
     inset.stairs(steps, edges, baseline=None, color="C1", linewidth=0.9)
     inset.set(xlim=(0.885, 1.004), ylim=(0.19, 0.36), xticks=[0.9, 0.95, 1.0], yticks=[0.2, 0.3])
@@ -165,3 +169,7 @@ def constants_room(data: dict) -> Figure:
 def _letters(*axes: Axes) -> None:
     for ax, letter in zip(axes, "abcdef", strict=False):
         ax.set_title(letter, loc="left", fontweight="bold")
+
+
+def _label_end(ax: Axes, x: float, y: float, text: str, color) -> None:
+    ax.annotate(text, (x, y), (4, 0), textcoords="offset points", color=color, fontsize=7, va="center")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +76,13 @@ def largest_noise(problem: FiniteProblem, theta_radius: float) -> tuple[float, f
     )
 
 
+@cache
+def facts(name: str) -> tuple[np.ndarray, tuple[float, float]]:
+    """Minimizer and largest noise of one of PROBLEMS, which all sets of constants share."""
+    problem, (theta_radius, _) = study_problem(), PROBLEMS[name]
+    return minimizer(problem, theta_radius), largest_noise(problem, theta_radius)
+
+
 @dataclass(frozen=True)
 class Setting:
     """What Theorem 5.2 says about one problem, radius and set of constants."""
@@ -109,7 +116,7 @@ class Setting:
         )
         return float(found.gradient @ found.gradient)
 
-    def measure(self, steps: int, *, runs: int = RUNS, seed: int = SEED) -> np.ndarray:
+    def measure(self, steps: int, *, runs: int | None = None, seed: int = SEED) -> np.ndarray:
         """Algorithm 1 with Corollary 5.3's step size: per run the mean of ||grad F_env||^2 over `DRAWS` outputs."""
         done = rscgd(
             self.problem,
@@ -118,7 +125,7 @@ class Setting:
             step_size=rates.corollary_step_size(self.gap, steps, **self.theory),
             steps=steps,
             batch=BATCH,
-            runs=runs,
+            runs=RUNS if runs is None else runs,
             seed=seed,
             start=self.start,
             draws=DRAWS,
@@ -132,8 +139,7 @@ def make_setting(name: str, kind: str) -> Setting:
     one_of("kind", kind, KINDS)
     problem, (theta_radius, distance) = study_problem(), PROBLEMS[name]
     constants = problem.constants(theta_radius, RHO, kind)
-    sail_noise, penalty_noise = largest_noise(problem, theta_radius)
-    best = minimizer(problem, theta_radius)
+    best, (sail_noise, penalty_noise) = facts(name)
     away = problem.theta_ref - best
     start = problem.theta_ref + distance * away / np.linalg.norm(away)
     smoothing = 1.0 / (4.0 * constants.curvature)

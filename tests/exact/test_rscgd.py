@@ -7,7 +7,14 @@ from numpy.testing import assert_allclose
 
 from rsail.exact import rscgd
 from rsail.exact.moreau import prox_residual, snap, solve_prox
-from rsail.exact.rscgd import inexact_prox, moments, stochastic_gradients, triple_gradients, triples
+from rsail.exact.rscgd import (
+    certified_prox,
+    inexact_prox,
+    moments,
+    stochastic_gradients,
+    triple_gradients,
+    triples,
+)
 from tests.exact.problems import random_problem, reference_problem, seeds
 
 few = settings(deadline=None, derandomize=True, max_examples=30)
@@ -162,6 +169,27 @@ def test_inexact_prox_with_batches_is_close_to_the_one_with_exact_gradients():
     drawn = inexact_prox(problem, theta, 0.1, 0.5, **setting, batch=256, seed=1)
     assert 0 < np.linalg.norm(drawn - exact) < 0.01
     assert_allclose(inexact_prox(problem, theta, 0.1, 0.5, **setting | {"steps": 0}), theta)
+
+
+def test_certified_prox_stops_on_its_residual_on_and_off_kinks():
+    problem, theta = reference_problem()
+    for rho, start in ((0.05, theta), (problem.local_critical_radius() + 0.02, problem.theta_ref + 2e-3)):
+        curvature = problem.constants(1.5, rho).curvature
+        smoothing = 0.5 / curvature
+        found = certified_prox(problem, start, rho, smoothing, theta_radius=1.5, accuracy=1e-4)
+        exact = solve_prox(problem, start, rho, smoothing, theta_radius=1.5)
+        assert found.residual <= 1e-4 and np.linalg.norm(found.point - exact.point) <= found.error
+        assert np.linalg.norm(exact.gradient) <= found.gradient_bound
+        noisy = certified_prox(problem, start, rho, smoothing, theta_radius=1.5, accuracy=0.05, batch=256)
+        assert 1e-9 < np.linalg.norm(noisy.point - exact.point) <= noisy.error or noisy.residual < 1e-9
+
+
+def test_an_accuracy_out_of_reach_is_an_error_that_says_how_near_it_came():
+    problem, theta = reference_problem()
+    with pytest.raises(RuntimeError, match=r"the residual is .* after 2 rounds, above 1e-12"):
+        certified_prox(problem, theta, 0.1, 0.2, theta_radius=2.0, accuracy=1e-12, rounds=2)
+    with pytest.raises(ValueError, match="accuracy"):
+        certified_prox(problem, theta, 0.1, 0.2, theta_radius=2.0, accuracy=0.0)
 
 
 @pytest.mark.parametrize(

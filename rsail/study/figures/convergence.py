@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from rsail.study.figures import PAGE
 
@@ -43,8 +44,9 @@ def moreau_envelope(data: dict) -> Figure:
 def rscgd_path(data: dict) -> Figure:
     """The robust loss in a disk with its kinks, proximal points, and paths of Algorithm 1; right, a close-up.
 
-    `data`: x, y (m,); loss (m, m), null well outside the disk; radius; kinks (k,), angles of lines; levels (l,); start (2,),
-    minimizer (2,); path (t, runs, 2); arrows_from and arrows_to (a, 2), parameters and their proximal points.
+    `data`: x, y (m,); loss (m, m), null well outside the disk; radius; kinks (k,), angles of lines; levels (l,);
+    start, minimizer (2,); path (t, runs, 2); arrows_from, arrows_to (a, 2), parameters and their proximal points;
+    close_up, half the width of the right panel.
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 3.2), width_ratios=(1.2, 1))
     loss = np.array([[np.nan if v is None else v for v in row] for row in data["loss"]], dtype=float)
@@ -88,7 +90,7 @@ def convergence_rate(data: dict) -> Figure:
     """Bound of Corollary 5.3 (lines) and measured mean (points with 95 % intervals) over T; one panel per problem.
 
     `data`: problems, a list of dicts with theta_radius and, per set of constants in COLORS, steps, bound, mean and
-    half_width (h,).
+    half_width (h,); slope_at, the height of the line of slope -1/2.
     """
     fig, axes = plt.subplots(1, len(data["problems"]), figsize=(PAGE, 3.1), sharey=True, squeeze=False)
     for ax, problem in zip(axes[0], data["problems"], strict=True):
@@ -97,13 +99,25 @@ def convergence_rate(data: dict) -> Figure:
             ax.plot(row["steps"], row["bound"], color=color, linewidth=1.1)
             ax.errorbar(
                 row["steps"], row["mean"], row["half_width"], color=color, fmt=MARKERS[kind] + "--",
-                linewidth=0.8, markersize=4, markeredgecolor="white", markeredgewidth=0.5, label=kind,
+                linewidth=0.8, markersize=4, markeredgecolor="white", markeredgewidth=0.5,
             )  # fmt: skip
         ax.set_title(rf"$D={problem['theta_radius']:g}$")
         ax.set(xscale="log", yscale="log", xlabel="steps $T$")
-        _slope(ax, problem["sharp"]["steps"], data["slope_at"])
     axes[0, 0].set_ylabel(r"$\mathbb{E}\,\|\nabla F_{\mathrm{env}}(\theta_{\mathrm{out}})\|^2$")
-    axes[0, -1].legend(title="constants", loc="upper right")
+    _slope(axes[0, 0], data["problems"][0]["sharp"]["steps"], data["slope_at"])
+    lines = [Line2D([], [], color=COLORS[kind], marker=MARKERS[kind], linewidth=1.1) for kind in COLORS]
+    lines += [
+        Line2D([], [], color=GREY, linewidth=1.1),
+        Line2D([], [], color=GREY, linestyle="--", marker="o"),
+    ]
+    fig.legend(
+        lines,
+        [*COLORS, "bound", "measured"],
+        loc="outside lower center",
+        ncols=5,
+        columnspacing=1.6,
+        handlelength=3,
+    )
     _letters(*axes[0])
     return fig
 
@@ -111,13 +125,14 @@ def convergence_rate(data: dict) -> Figure:
 def iteration_counts(data: dict) -> Figure:
     """By how much sharper constants shorten Corollary 5.3's iteration count, over the sampling noise.
 
-    `data`: noise (n,), sigma^2 / batch; factor, dict of kind to (n,); marked_noise (k,), marked, dict of kind to (k,).
+    `data`: noise (n,), sigma^2 / batch; factor, dict of kind to (n,); marked_noise (k,); marked, dict of kind to (k,);
+    labels, dict of kind to str.
     """
     fig, ax = plt.subplots(figsize=(0.62 * PAGE, 2.8))
     for kind, factor in data["factor"].items():
         ax.plot(data["noise"], factor, color=COLORS[kind], label=data["labels"][kind])
         ax.plot(data["marked_noise"], data["marked"][kind], MARKERS[kind], color=COLORS[kind], markersize=5)
-    ax.set(xscale="log", yscale="log", xlabel=r"sampling noise $\sigma^2/B$ of $G_{\mathrm{SAIL}}$")
+    ax.set(xscale="log", yscale="log", xlabel=r"sampling noise $\sigma^2/B$")
     ax.set_ylabel("paper's steps / these steps")
     ax.legend(loc="lower left")
     ax.grid(which="major")

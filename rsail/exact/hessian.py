@@ -69,10 +69,7 @@ def pair_scores(features, theta, theta_ref) -> np.ndarray:
 
 
 def mean_derivatives(features, theta, prompt_probs, values, slopes, curvatures) -> Derivatives:
-    """Derivatives of E[f(h)] from f, f', f'' at each pair, (..., X, Y, Y).
-
-    f must be symmetric in the two responses where it depends on them (P changes sides with them, and h its sign).
-    """
+    """Derivatives of E[f(h)] from f, f', f'' at each pair, (..., X, Y, Y); f may differ from pair to pair."""
     features = np.asarray(features, dtype=np.float64)
     policy = softmax(np.einsum("...xyd,...d->...xy", features, theta), axis=-1)
     centered = features - np.einsum("...xy,...xyd->...xd", policy, features)[..., None, :]

@@ -48,6 +48,32 @@ def test_values_at_two_three_a_tenth_and_a_fifth(kind, name):
     assert_allclose(getattr(kind(2.0, 3.0, 0.1, 0.2), name), values[name], rtol=1e-12)
 
 
+def test_the_numbers_in_the_constants_are_maxima_over_two_point_laws():
+    """a on {-1, 1} - m: the largest E|a1 + a2|, and the largest covariance of a with a mean distance."""
+    q = np.linspace(0, 0.5, 200_001)
+    sums = 4 * q * (1 - q) * (1 + np.abs(1 - 2 * q))
+    assert_allclose(SCORE_STAR, sums.max(), rtol=1e-9)
+    assert_allclose(SLOPE_STAR, (8 * q * (1 - q) * (1 - 2 * q)).max(), rtol=1e-9)
+    assert_allclose(CROSS**2, 1 + (1.541047961857601 / 2) ** 2, rtol=1e-12)
+
+
+@settings(deadline=None, derandomize=True, max_examples=100)
+@given(seeds, st.sampled_from([2, 4, 8]))
+def test_the_products_behind_the_slopes_are_bounded(seed, size):
+    """E|s1 - s2||a1 + a2| <= CROSS, E|a1 + a2| <= SCORE_STAR, E[|s1 - s2|(a1 + a2)] <= SLOPE_STAR in the unit disk."""
+    rng = np.random.default_rng(seed)
+    disk = rng.normal(size=(size, 2))
+    disk /= np.maximum(np.linalg.norm(disk, axis=1, keepdims=True), 1.0)
+    probs, angle = rng.dirichlet(np.full(size, 0.5)), rng.uniform(0, np.pi)
+    b, s = disk[:, 0], disk @ [np.cos(angle), np.sin(angle)]
+    sums, gaps = np.add.outer(b, b) - 2 * probs @ b, np.abs(np.subtract.outer(s, s))
+    assert probs @ np.abs(sums) @ probs <= SCORE_STAR + 1e-12
+    assert abs(probs @ (gaps * sums) @ probs) <= SLOPE_STAR + 1e-12
+    assert probs @ (gaps * np.abs(sums)) @ probs <= CROSS + 1e-12
+    squares = sums**2
+    assert probs @ np.abs(squares - probs @ squares @ probs) @ probs <= 2 + 1e-12
+
+
 def test_the_second_moment_of_lemma_b4_in_the_units_of_the_paper():
     paper, sharp = paper_constants(1, 1, 0.1, 0.1), sharp_constants(1, 1, 0.1, 0.1)
     assert_allclose(paper.lam, 0.01)

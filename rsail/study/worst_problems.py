@@ -77,13 +77,19 @@ def from_policy(disk, move, logits, preferences, mu, *, beta: float, rho: float)
     return ProblemBatch(features, preferences, mu, theta, theta_ref, beta * count, rho * count)
 
 
-def extremal_curvature_problem(atoms: int, theta_radius: float) -> ProblemBatch:
-    """A problem of one prompt that comes near C_STAR: `extremal_law` with its density cut into `atoms` points.
+# Five responses placed by search: projections and probabilities.
+FIVE_POINTS = (
+    np.array([-1.0, 0.9095, 0.9357, 0.9662, 1.0]),
+    np.array([0.2120, 0.0349, 0.0342, 0.0348, 0.6841]),
+)
+
+
+def curvature_problem(points, probs, theta_radius: float) -> ProblemBatch:
+    """A problem of one prompt whose R has curvature -2 E|a1^2 - a2^2| along its first feature, up to O(D).
 
     The second feature, times theta - theta_ref, orders the responses by decreasing a^2, which gives every pair of
-    eq. 39's cross term the sign that hurts.
+    eq. 39's cross term the sign that hurts. The law of the projections is `points` with `probs`.
     """
-    points, probs = extremal_points(atoms)
     square = (points - probs @ points) ** 2
     disk = np.stack([points, -1e-5 * square], axis=-1)[None, None]
     neutral = np.full((1, 1, len(points), len(points)), 0.5)
@@ -92,7 +98,7 @@ def extremal_curvature_problem(atoms: int, theta_radius: float) -> ProblemBatch:
 
 
 def extremal_points(atoms: int) -> tuple[np.ndarray, np.ndarray]:
-    """Projections and probabilities: atoms at -1 and 1, and equal slices of the density in between."""
+    """`extremal_law` with its density cut into `atoms` equal slices: projections and probabilities."""
     law = extremal_law()
     length = 1.0 - law["mean"]
     edges = np.linspace(law["left"] + law["right"], 1.0, atoms + 1)

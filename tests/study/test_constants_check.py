@@ -22,7 +22,8 @@ from rsail.study.constants_check import (
 from rsail.study.problem_batch import measure, random_batch, ratios
 from rsail.study.results import read_result
 from rsail.study.worst_problems import (
-    extremal_curvature_problem,
+    FIVE_POINTS,
+    curvature_problem,
     extremal_points,
     search,
     two_point_problem,
@@ -73,10 +74,12 @@ def test_two_responses_reach_a_term_of_a_constant(share, radius, beta, preferenc
 
 
 def test_c_star_is_reached_by_log_linear_problems():
-    values = [measure(extremal_curvature_problem(n, 1e-7))["penalty_curvature"][0] for n in (3, 30)]
-    assert values[0] == pytest.approx(1.541007, abs=2e-6)
-    assert values[1] == pytest.approx(worst_problems.extremal_law()["value"], abs=2e-6)
-    assert ratios(extremal_curvature_problem(30, 1e-7))["sharp"]["penalty_curvature"][0] <= 1
+    laws = (FIVE_POINTS, extremal_points(3), extremal_points(30))
+    batches = [curvature_problem(*law, 1e-7) for law in laws]
+    values = [measure(batch)["penalty_curvature"][0] for batch in batches]
+    assert values[:2] == pytest.approx([1.541018, 1.541007], abs=2e-6)
+    assert values[2] == pytest.approx(worst_problems.extremal_law()["value"], abs=2e-6)
+    assert max(ratios(batch)["sharp"]["penalty_curvature"][0] for batch in batches) <= 1
 
 
 def test_extremal_points_are_a_law_on_the_interval():

@@ -139,6 +139,8 @@ def test_the_residual_bounds_the_distance_of_any_candidate(seed):
         assert np.linalg.norm(exact.gradient) <= found.gradient_bound + 1e-11 / smoothing
         left, right = near_stationarity(problem, found, rho, theta_radius=radius)
         assert left <= right * (1 + 1e-12) + 1e-11 / smoothing  # eq. 52
+        away = np.linalg.norm(candidate - exact.point) / smoothing
+        assert_allclose(right, np.linalg.norm(exact.gradient) + found.residual + away, rtol=1e-12)
         assert left <= found.stationarity_bound * (1 + 1e-12)
 
 

@@ -52,7 +52,7 @@ def test_committed_envelopes():
     data = committed("moreau_envelope")
     problem, rho, radius = FiniteProblem([[[1.0], [0.0]]], [[[0.5, 0.6], [0.4, 0.5]]], 1.0), 0.3, 2.0
     curvature = problem.constants(radius, rho, "refined").curvature
-    for k in range(0, len(data["theta"]), 40):
+    for k in range(0, len(data["theta"]), 20):
         theta = [data["theta"][k]]
         assert_allclose(data["loss"][k], problem.robust_loss(theta, rho), rtol=1e-8)
         assert_allclose(data["slope"][k], stationarity(problem, theta, rho, theta_radius=radius), atol=1e-8)

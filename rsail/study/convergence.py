@@ -28,7 +28,7 @@ NAME = "convergence"
 RESULTS = RESULTS_DIR / NAME
 BETA, RHO, BATCH = 0.1, 0.1, 16
 HORIZONS = (1_000, 10_000, 100_000, 1_000_000)
-RUNS, DRAWS, SEED = 24, 64, 0
+RUNS, DRAWS, SEED = 24, 16, 0
 # D of each problem, and how far from theta_ref, against the minimizer's direction, the runs start.
 PROBLEMS = {"narrow": (0.25, 0.25), "unit": (1.0, 0.0)}
 # Which constants: the paper's, `sharp_constants` in the paper's theorem, and `refined_constants` in the sharper one.

@@ -10,6 +10,15 @@ from scipy.special import expit, log_softmax
 from rsail import checks
 from rsail.exact import losses, radius
 from rsail.exact.arguments import preference_table, prompt_weights
+from rsail.exact.constants import (
+    Constants,
+    centered_feature_bound,
+    feature_bound,
+    paper_constants,
+    refined_constants,
+    sharp_constants,
+)
+from rsail.exact.hessian import penalty_derivatives, sail_derivatives
 from rsail.exact.linear_program import robust_loss_linear_program
 
 
@@ -138,6 +147,41 @@ class FiniteProblem:
             prompt_probs=self.prompt_probs,
             clipped=clipped,
         )
+
+    def constants(self, theta_radius: float, rho: float, kind: str = "sharp") -> Constants:
+        """Weak convexity, slopes and smoothness on the ball of radius `theta_radius` around theta_ref.
+
+        `kind` "paper": B is the largest feature norm, and the constant that Assumption 3 takes for granted is that
+        of the sharp set. "sharp" and "refined" (additions): B is the largest radius of a prompt's smallest
+        enclosing ball.
+        """
+        checks.one_of("kind", kind, ("paper", "sharp", "refined"))
+        bound = centered_feature_bound(self.features)
+        if kind == "refined":
+            return refined_constants(bound, theta_radius, self.beta, rho)
+        sharp = sharp_constants(bound, theta_radius, self.beta, rho)
+        if kind == "sharp":
+            return sharp
+        return paper_constants(
+            feature_bound(self.features), theta_radius, self.beta, rho, sail_smoothness=sharp.sail_smoothness
+        )
+
+    def sail_hessian(self, theta) -> np.ndarray:
+        """Hessian (d, d) of L_SAIL, score terms included."""
+        return sail_derivatives(self.features, self.preferences, *self._point(theta)).hessian
+
+    def penalty_hessian(self, theta) -> np.ndarray:
+        """Hessian (d, d) of R where no pair of different features has h = 0 (eq. 39 with eps = 0)."""
+        theta = self._parameter("theta", theta)
+        return penalty_derivatives(self.features, theta, self.theta_ref, self.prompt_probs).hessian
+
+    def robust_hessian(self, theta, rho: float) -> np.ndarray:
+        """Hessian (d, d) of L^W_rho away from its kinks: that of L_SAIL under the worst-case oracle."""
+        worst = self.worst_case_preferences(theta, rho)
+        return sail_derivatives(self.features, worst, *self._point(theta)).hessian
+
+    def _point(self, theta):
+        return self._parameter("theta", theta), self.theta_ref, self.beta, self.prompt_probs
 
     def _parameter(self, name: str, theta) -> np.ndarray:
         theta = checks.finite(name, theta)

@@ -33,6 +33,17 @@ FIGURES: dict[str, str] = {
     "enumerable_transformer": "02_numerical_check",
     "gradient_estimators": "02_numerical_check",
     "certificate": "02_numerical_check",
+    # 03_weak_convexity (rsail.study.figures.convexity)
+    "smoothed_penalty": "03_weak_convexity",
+    "extremal_law": "03_weak_convexity",
+    "constants_measured": "03_weak_convexity",
+    "constants_room": "03_weak_convexity",
+    # 04_convergence (rsail.study.figures.convergence)
+    "moreau_envelope": "04_convergence",
+    "rscgd_path": "04_convergence",
+    "convergence_rate": "04_convergence",
+    "iteration_counts": "04_convergence",
+    "prox_certificate": "04_convergence",
     # 07_preference_language (rsail.study.figures.language)
     "gold_and_preferences": "07_preference_language",
     "gold_by_attribute": "07_preference_language",

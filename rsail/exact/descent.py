@@ -34,7 +34,13 @@ class Descent:
 
 
 def descend(
-    problem: FiniteProblem, theta, rho: float, *, reach: float = 0.25, tolerance: float = 1e-9, max_steps: int = 1000
+    problem: FiniteProblem,
+    theta,
+    rho: float,
+    *,
+    reach: float = 0.25,
+    tolerance: float = 1e-9,
+    max_steps: int = 1000,
 ) -> Descent:
     """Follow L^W_rho (clipped) downhill from `theta` until no subgradient is longer than `tolerance`.
 
@@ -65,7 +71,9 @@ def descend(
             return Descent(theta, loss, residual, least, len(path) - 1, np.array(path))
         theta = theta + step
         path.append(theta)
-    raise RuntimeError(f"the descent did not settle in {max_steps} steps; its subgradient has length {residual:.1e}")
+    raise RuntimeError(
+        f"the descent did not settle in {max_steps} steps; its subgradient has length {residual:.1e}"
+    )
 
 
 def least_subgradient(problem: FiniteProblem, theta, rho: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -89,7 +97,9 @@ def least_subgradient(problem: FiniteProblem, theta, rho: float) -> tuple[np.nda
     probs = np.exp(problem.log_probs(theta))
     weights = 2.0 * problem.beta * problem.prompt_probs[prompt]
     weights = weights * probs[prompt, first[pair]] * probs[prompt, second[pair]]
-    columns = (-weights[:, None] * moves[prompt, pair]).T  # what one unit more of P[i, j] adds to the gradient
+    columns = (
+        -weights[:, None] * moves[prompt, pair]
+    ).T  # what one unit more of P[i, j] adds to the gradient
     chance = problem.preferences[prompt, first[pair], second[pair]]
     low, high = np.maximum(-rho, -chance), np.minimum(rho, 1.0 - chance)
     scale = np.abs(columns).max()
@@ -109,7 +119,9 @@ def _reduced(problem, theta, oracle, held) -> tuple[np.ndarray, np.ndarray]:
     basis = rows[sizes > 1e-10 * sizes[0]].T  # the span of all feature differences: nothing else matters
     if len(held):
         basis = basis @ null_space(held @ basis, rcond=1e-10)
-    smooth = replace(problem, preferences=oracle)  # on this piece the robust loss is SAIL's with a fixed oracle
+    smooth = replace(
+        problem, preferences=oracle
+    )  # on this piece the robust loss is SAIL's with a fixed oracle
     size = 1e-5
     columns = [
         (smooth.sail_gradient(theta + size * way) - smooth.sail_gradient(theta - size * way)) / (2.0 * size)
@@ -127,7 +139,9 @@ def _step(problem, theta, rho, subgradient, oracle, held, reach) -> np.ndarray |
     floor = 1e-6 * max(np.abs(values).max(initial=0.0), 1e-12)
     newton = -basis @ (vectors @ (reduced / np.maximum(np.abs(values), floor)))
     # Near a kink Newton's step may end at once; the steepest way, as far as it goes, is then the better one.
-    steepest = -subgradient * reach / max(np.abs(problem.pair_scores(problem.theta_ref - subgradient)).max(), 1e-300)
+    steepest = (
+        -subgradient * reach / max(np.abs(problem.pair_scores(problem.theta_ref - subgradient)).max(), 1e-300)
+    )
     tried = [_line_search(problem, theta, rho, subgradient, way, reach) for way in (newton, steepest)]
     return min(
         (step for step in tried if step is not None),

@@ -138,7 +138,9 @@ def _lists(scores, ranking) -> tuple[np.ndarray, np.ndarray]:
     checks.require(scores.ndim >= 1 and scores.shape[-1] >= 1, "scores.shape", scores.shape, "(..., K)")
     checks.require(ranking.shape == scores.shape, "ranking.shape", ranking.shape, f"{scores.shape}")
     complete = np.sort(ranking, axis=-1) == np.arange(scores.shape[-1])
-    checks.require(bool(complete.all()), "ranking", ranking.tolist(), "permutations of 0 ... K - 1, best first")
+    checks.require(
+        bool(complete.all()), "ranking", ranking.tolist(), "permutations of 0 ... K - 1, best first"
+    )
     return scores, ranking
 
 

@@ -137,9 +137,18 @@ def batch_covariance(
     return _one_prompt(terms, kernels, count) / prompts
 
 
-def independent_pairs_covariance(terms: Sequence[PairTerms], baseline: str | float, pairs: int) -> np.ndarray:
-    """Covariance (D, D) of the mean over `pairs` pairs that share neither response nor prompt."""
-    return batch_covariance(terms, baseline, 2, pairs)
+def independent_pairs_covariance(
+    terms: Sequence[PairTerms], baseline: str | float, count: int, prompts: int
+) -> np.ndarray:
+    """The same from only count/2 pairs per prompt that share no response: what all pairs are compared with."""
+    checks.require(count >= 2 and count % 2 == 0, "count", count, "even, at least 2")
+    constant = _constant(terms, baseline, 2)
+    checks.require(
+        not isinstance(constant, str), "baseline", baseline, "a constant: a pair alone has no other"
+    )
+    kernels = [pair_kernel(term, constant) for term in terms]
+    spread = _one_prompt(terms, kernels, 2) - _within(terms, kernels, 2)
+    return (spread + _within(terms, kernels, 2) / (count // 2)) / prompts
 
 
 def mean_gradient(terms: Sequence[PairTerms], baseline: str | float = "none", count: int = 3) -> np.ndarray:
@@ -225,16 +234,20 @@ def _mean(kernel: np.ndarray, probs: np.ndarray) -> np.ndarray:
     return kernel
 
 
+def _within(terms: Sequence[PairTerms], kernels: Sequence[np.ndarray], count: int) -> np.ndarray:
+    """Covariance of one prompt's estimate around its own mean, averaged over prompts."""
+    return sum(
+        term.weight * u_statistic_covariance(kernel, term.probs, count)
+        for term, kernel in zip(terms, kernels, strict=True)
+    )
+
+
 def _one_prompt(terms: Sequence[PairTerms], kernels: Sequence[np.ndarray], count: int) -> np.ndarray:
     """Covariance of one prompt's estimate, the prompt drawn from mu: within prompts plus between them."""
     weights = np.array([term.weight for term in terms])
     means = np.array([_mean(kernel, term.probs) for term, kernel in zip(terms, kernels, strict=True)])
-    within = sum(
-        term.weight * u_statistic_covariance(kernel, term.probs, count)
-        for term, kernel in zip(terms, kernels, strict=True)
-    )
     centered = means - weights @ means
-    return within + centered.T @ (weights[:, None] * centered)
+    return _within(terms, kernels, count) + centered.T @ (weights[:, None] * centered)
 
 
 def _other_prompts(terms: Sequence[PairTerms], count: int, prompts: int) -> np.ndarray:

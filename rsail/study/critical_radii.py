@@ -60,7 +60,7 @@ def measured_critical_radius(problem: FiniteProblem, *, width: float = 1e-5) -> 
 
     def learns(rho: float) -> bool:
         end: Descent = descend(problem, FLAT, rho)
-        return bool(problem.pair_scores(end.theta)[0, 0, 2] > 1e-3)
+        return bool(problem.beta * problem.pair_scores(end.theta)[0, 0, 2] > 1e-4)
 
     return last_radius(learns, 0.0, 0.5, width)
 

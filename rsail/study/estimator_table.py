@@ -1,4 +1,4 @@
-"""Exact variances of the trainer's gradient estimators on a small problem, and the same by brute force (notebook 02b)."""
+"""Exact variances of the gradient estimators on a small problem, and the same by brute force (notebook 02b)."""
 
 from __future__ import annotations
 

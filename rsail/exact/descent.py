@@ -15,6 +15,7 @@ from scipy.linalg import null_space
 from scipy.optimize import lsq_linear
 
 from rsail import checks
+from rsail.exact.landscape import robust_losses
 from rsail.exact.problem import FiniteProblem
 
 TIE = 1e-10  # |h| below this is a tie
@@ -143,11 +144,10 @@ def _step(problem, theta, rho, subgradient, oracle, held, reach) -> np.ndarray |
         -subgradient * reach / max(np.abs(problem.pair_scores(problem.theta_ref - subgradient)).max(), 1e-300)
     )
     tried = [_line_search(problem, theta, rho, subgradient, way, reach) for way in (newton, steepest)]
-    return min(
-        (step for step in tried if step is not None),
-        key=lambda step: problem.robust_loss(theta + step, rho),
-        default=None,
-    )
+    steps = [step for step in tried if step is not None]
+    if not steps:
+        return None
+    return steps[robust_losses(problem, theta + np.array(steps), rho).argmin()]
 
 
 def _line_search(problem, theta, rho, subgradient, direction, reach) -> np.ndarray | None:
@@ -161,9 +161,7 @@ def _line_search(problem, theta, rho, subgradient, direction, reach) -> np.ndarr
     length = min(reach / fastest, 1.0)
     closing = scores * speed < 0
     length = min(length, np.min(-scores[closing] / speed[closing], initial=np.inf))
-    start, slope = problem.robust_loss(theta, rho), float(subgradient @ direction)
-    while length * fastest > SHORTEST:
-        if problem.robust_loss(theta + length * direction, rho) < start + min(0.0, 1e-4 * length * slope):
-            return length * direction
-        length /= 2.0
-    return None
+    lengths = length * 0.5 ** np.arange(max(0, 1 + int(np.log2(max(length * fastest / SHORTEST, 0.5)))))
+    losses = robust_losses(problem, theta + np.append(0.0, lengths)[:, None] * direction, rho)
+    enough = losses[1:] < losses[0] + np.minimum(0.0, 1e-4 * lengths * float(subgradient @ direction))
+    return lengths[enough.argmax()] * direction if enough.any() else None

@@ -80,3 +80,18 @@ def crossing_radius(problem: FiniteProblem) -> float:
     if not learning_is_better(0.0):
         return 0.0
     return last_radius(learning_is_better, 0.0, problem.local_critical_radius() - 1e-3, 1e-6)
+
+
+def drawn_path(
+    problem: FiniteProblem, start, rho: float, *, limit: float, points: int = 40
+) -> list[list[float]]:
+    """A descent as `points` places along its way, [x, y] each, to where it ends or leaves |x|, |y| <= limit.
+
+    For problems with two parameters. Three decimals: how many steps the descent took must not show.
+    """
+    path = descend(problem, start, rho, tolerance=1e-6).path
+    outside = np.flatnonzero(np.abs(path).max(axis=1) > limit)
+    path = path[: outside[0] + 1] if len(outside) else path
+    length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+    along = np.linspace(0.0, length[-1], points)
+    return np.stack([np.interp(along, length, values) for values in path.T], axis=1).round(3).tolist()

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from rsail.study.figures import PAGE, rounded
 
 BLUE, VERMILION, GREEN, ORANGE, GREY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "0.45"
-LOSS_LEVELS = (-0.03, -0.01, -0.003, -0.001, 0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+LOSS_LEVELS = (-0.01, -0.003, -0.001, 0.0, 0.001, 0.003, 0.01, 0.03)  # nats
+ENDS = {"best": (4.4, -3.2), "worst": (-4.4, -3.2), "middle": (0.0, 3.9), "best\nand\nworst": (0.0, -5.6)}
 
 
 def collapse_line(data: dict) -> Figure:
@@ -66,7 +67,7 @@ def collapse_plane(data: dict) -> Figure:
     """
     data = rounded(data)
     fig, axes = plt.subplots(2, 3, figsize=(PAGE, 4.5), sharex=True, sharey=True)
-    colors = plt.get_cmap("PuOr")(np.concatenate([np.linspace(0.97, 0.58, 5), np.linspace(0.43, 0.03, 7)]))
+    colors = plt.get_cmap("PuOr")(np.concatenate([np.linspace(0.95, 0.58, 4), np.linspace(0.43, 0.08, 5)]))
     levels = np.array(LOSS_LEVELS)
     panels = (axes[0, 0], axes[0, 1], axes[0, 2], axes[1, 0])
     for k, ax in enumerate(panels):
@@ -80,16 +81,24 @@ def collapse_plane(data: dict) -> Figure:
         if data["minimum"][k] is not None:
             ax.plot(*data["minimum"][k], "o", color=GREEN, mec="white", mew=0.8, ms=6.5, zorder=7)
         ax.set_title(data["names"][k], fontsize=8)
-    for ax, key, name in (
-        (axes[1, 1], "identical", "share of identical pairs"),
-        (axes[1, 2], "entropy", "entropy (nats)"),
+    for ax, key, name, shades in (
+        (axes[1, 1], "identical", "share of identical pairs", "Blues"),
+        (axes[1, 2], "entropy", "entropy (nats)", "Greens"),
     ):
-        lines = ax.contour(data["x"], data["y"], data[key], levels=8, cmap="cividis", linewidths=1.0)
-        ax.clabel(lines, fontsize=6, fmt="%.2g")
+        ax.contourf(data["x"], data["y"], data[key], levels=8, cmap=shades, alpha=0.75)
+        lines = ax.contour(data["x"], data["y"], data[key], levels=8, colors="k", linewidths=0.4)
+        ax.clabel(lines, fontsize=6, fmt="%.2g", levels=lines.levels[1::2])
         ax.plot(0, 0, "P", color="white", mec="k", mew=0.8, ms=6.5, zorder=6)
         ax.set_title(name, fontsize=8)
+    label = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.85}
+    for text, (x, y) in ENDS.items():
+        for ax in axes[1, 1:]:
+            ax.text(x, y, text, fontsize=7, ha="center", va="center", style="italic", bbox=label, zorder=8)
     for ax, letter in zip(axes.flat, "abcdef", strict=True):
         ax.set_title(letter, loc="left", fontweight="bold")
+        ax.set(
+            xlim=(data["x"][0], data["x"][-1]), ylim=(data["y"][0], data["y"][-1]), xticks=[-4, -2, 0, 2, 4]
+        )
     for ax in axes[1]:
         ax.set_xlabel(r"best against worst, $h_{13}$ (nats)")
     for ax in axes[:, 0]:
@@ -101,7 +110,7 @@ def collapse_plane(data: dict) -> Figure:
 
 
 def _path(ax: Axes, path: np.ndarray) -> None:
-    """A descent, with a dot where it starts and an arrow head where it leaves the picture or ends."""
+    """A descent, with a dot where it starts."""
     ax.plot(*path.T, color="k", lw=0.7, zorder=4)
     ax.plot(*path[0], ".", color="k", ms=4, zorder=4)
 

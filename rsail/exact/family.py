@@ -31,6 +31,14 @@ class Relative:
     optimum: sp.Expr | None
     source: str
 
+    def latex(self) -> str:
+        """The one-line form, with sp(-t), |t| and [t]_+ spelled as such."""
+        shown = {absolute(t): sp.Abs(t), positive_part(t): sp.Symbol("[t]_+")}
+        rest = (self.one_line - softplus(-t)).subs(shown)
+        if rest.has(sp.log):
+            return sp.latex(self.one_line)  # not sp(-t) plus something simple
+        return r"\mathrm{sp}(-t)" + ("" if rest == 0 else f"+{sp.latex(rest)}").replace("+-", "-")
+
 
 def logit(x) -> sp.Expr:
     return sp.log(x / (1 - x))

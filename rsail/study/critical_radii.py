@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 
 from rsail.exact import FiniteProblem
 from rsail.exact.descent import Descent, descend
@@ -95,3 +96,26 @@ def drawn_path(
     length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
     along = np.linspace(0.0, length[-1], points)
     return np.stack([np.interp(along, length, values) for values in path.T], axis=1).round(3).tolist()
+
+
+def line_marks(
+    problem: FiniteProblem, radii: Sequence[float], *, end: float
+) -> dict[str, dict[str, list[float]]]:
+    """Minimum and ridge of a one-parameter landscape to the right of the reference: rho, theta, L^W - log 2 of each."""
+    marks = {key: {"rho": [], "theta": [], "excess": []} for key in ("minimum", "ridge")}
+    for rho in radii:
+        low = max(0.0, _extreme(problem, rho, 1.0, (0.0, end / 3.0)))
+        for key, theta in (("minimum", low), ("ridge", _extreme(problem, rho, -1.0, (low, end)))):
+            theta = round(theta, 3) + 0.0
+            excess = round(problem.robust_loss([theta], rho) - LOG2, 6) + 0.0
+            for name, value in (("rho", rho), ("theta", theta), ("excess", excess)):
+                marks[key][name].append(value)
+    return marks
+
+
+def _extreme(problem: FiniteProblem, rho: float, sign: float, bounds: tuple[float, float]) -> float:
+    """Where sign L^W is least between the bounds; a minimum closer than 1e-4 to the reference is the reference."""
+    found = minimize_scalar(
+        lambda x: sign * problem.robust_loss([x], rho), bounds=bounds, options={"xatol": 1e-9}
+    ).x
+    return float(found) if abs(found) > 1e-4 else 0.0

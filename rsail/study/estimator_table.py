@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 
 import numpy as np
+import sympy as sp
 
 from rsail.exact import FiniteProblem, estimators
 from rsail.exact.descent import descend
@@ -81,3 +82,49 @@ def needed(
             for count in counts
         ]
     return result
+
+
+def variants(
+    problem: FiniteProblem, theta, rho: float, counts: Sequence[int], *, unit: float
+) -> dict[str, list]:
+    """`needed` over K with the baseline log 2 for "independent" pairs (even K) and with "drawn" labels."""
+    terms = estimators.pair_terms(problem, theta, rho)
+    independent, drawn = [], []
+    for count in counts:
+        odd = count % 2 == 1
+        covariance = None if odd else estimators.independent_pairs_covariance(terms, "log2", count, 1)
+        independent.append(None if odd else responses_needed(covariance, count, unit))
+        noise = estimators.label_noise(
+            terms, problem.preferences, problem.pair_scores(theta), problem.beta, count, 1
+        )
+        drawn.append(
+            responses_needed(estimators.batch_covariance(terms, "log2", count, 1) + noise, count, unit)
+        )
+    return {"independent": independent, "drawn": drawn}
+
+
+def score_parts(count: int) -> dict[str, sp.Expr]:
+    """The score term of one prompt for four baselines from its own pairs, in symbols l_ij and s_i.
+
+    The baseline is the mean loss of all pairs; of the pairs other than (i, j); of the pairs without i, for the score of
+    i; of the pairs that share no response with (i, j), which takes four responses.
+    """
+    scores = sp.symbols(f"s_1:{count + 1}")
+    pairs = [(i, j) for i in range(count) for j in range(i + 1, count)]
+    loss = {pair: sp.Symbol(f"l_{pair[0] + 1}{pair[1] + 1}") for pair in pairs}
+    chosen = {
+        "all pairs": lambda other, pair, i: True,
+        "other pairs": lambda other, pair, i: other != pair,
+        "pairs without i": lambda other, pair, i: i not in other,
+        "disjoint pairs": lambda other, pair, i: not set(other) & set(pair),
+    }
+
+    def part(keep) -> sp.Expr:
+        terms = []
+        for pair in pairs:
+            for i in pair:
+                taken = [value for other, value in loss.items() if keep(other, pair, i)]
+                terms.append((loss[pair] - sp.Add(*taken) / len(taken)) * scores[i])
+        return sp.expand(sp.Add(*terms) / len(pairs))
+
+    return {name: part(keep) for name, keep in chosen.items() if count > 3 or name != "disjoint pairs"}

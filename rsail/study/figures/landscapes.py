@@ -15,6 +15,13 @@ from rsail.study.figures import PAGE, rounded
 BLUE, VERMILION, GREEN, ORANGE, GREY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "0.45"
 LOSS_LEVELS = (-0.01, -0.003, -0.001, 0.0, 0.001, 0.003, 0.01, 0.03)  # nats
 ENDS = {"best": (4.4, -3.2), "worst": (-4.4, -3.2), "middle": (0.0, 3.9), "best\nand\nworst": (0.0, -5.6)}
+STARTS = {
+    "the reference": {"color": BLUE, "marker": "o", "ms": 3.2, "mew": 0},
+    "the nominal optimum": {
+        "color": GREEN, "marker": "o", "ms": 5.5, "mfc": "none", "mew": 0.8, "ls": "none",
+    },
+    "a collapsed policy": {"color": VERMILION, "marker": "v", "ms": 3.6, "mew": 0},
+}  # fmt: skip
 
 
 def collapse_line(data: dict) -> Figure:
@@ -66,7 +73,11 @@ def collapse_plane(data: dict) -> Figure:
     minimum (4, [x, y] or None); names (4,).
     """
     data = rounded(data)
-    fig, axes = plt.subplots(2, 3, figsize=(PAGE, 4.5), sharex=True, sharey=True)
+    # Fixed margins: the layout engine would take longer than everything else in the notebook's cell.
+    margins = {"left": 0.07, "right": 0.85, "bottom": 0.1, "top": 0.95, "wspace": 0.1, "hspace": 0.17}
+    fig, axes = plt.subplots(
+        2, 3, figsize=(PAGE, 4.6), sharex=True, sharey=True, layout="none", gridspec_kw=margins
+    )
     colors = plt.get_cmap("PuOr")(np.concatenate([np.linspace(0.95, 0.58, 4), np.linspace(0.43, 0.08, 5)]))
     levels = np.array(LOSS_LEVELS)
     panels = (axes[0, 0], axes[0, 1], axes[0, 2], axes[1, 0])
@@ -103,7 +114,7 @@ def collapse_plane(data: dict) -> Figure:
         ax.set_xlabel(r"best against worst, $h_{13}$ (nats)")
     for ax in axes[:, 0]:
         ax.set_ylabel(r"middle against both (nats)")
-    bar = fig.colorbar(drawn, ax=axes, location="right", shrink=0.9, ticks=levels, pad=0.02)
+    bar = fig.colorbar(drawn, cax=fig.add_axes((0.87, 0.15, 0.018, 0.74)), ticks=levels)
     bar.set_label(r"$L^W_\rho-\log 2$ (nats)")
     bar.ax.set_yticklabels([f"{level:g}".replace("-", "−") for level in levels])
     return fig
@@ -115,6 +126,12 @@ def _path(ax: Axes, path: np.ndarray) -> None:
     ax.plot(*path[0], ".", color="k", ms=4, zorder=4)
 
 
+def _broken(x: list, y: list) -> tuple[np.ndarray, np.ndarray]:
+    """The points, with a gap in the line where y jumps: two valleys, not one curve."""
+    jumps = np.flatnonzero(np.abs(np.diff(y)) > 0.15) + 1
+    return np.insert(np.array(x), jumps, np.nan), np.insert(np.array(y), jumps, np.nan)
+
+
 def critical_radii(data: dict) -> Figure:
     """Gain and distance at convergence over the radius, one column per problem, one curve per start.
 
@@ -124,38 +141,27 @@ def critical_radii(data: dict) -> Figure:
     data = rounded(data)
     count = len(data["problems"])
     fig, axes = plt.subplots(2, count, figsize=(PAGE, 4.2), sharex="col", squeeze=False)
-    styles = {
-        name: style
-        for name, style in zip(
-            data["problems"][0]["starts"],
-            (
-                {"color": BLUE, "marker": "o", "ms": 3.2, "mew": 0},
-                {"color": GREEN, "marker": "o", "ms": 5.5, "mfc": "none", "mew": 0.8, "ls": "none"},
-                {"color": VERMILION, "marker": "v", "ms": 3.6, "mew": 0},
-            ),
-            strict=True,
-        )
-    }
     for k, problem in enumerate(data["problems"]):
         top, bottom = axes[:, k]
-        for name, run in problem["starts"].items():
-            top.plot(run["rho"], run["gain"], **styles[name], label=name)
-            bottom.plot(run["rho"], run["kl"], **styles[name])
-        for ax in (top, bottom):
-            for key, text in (("local", r"$\rho_{\mathrm{loc}}$"), ("critical", r"$\rho_{\mathrm{crit}}$")):
+        for name, style in STARTS.items():
+            run = problem["starts"][name]
+            top.plot(run["rho"], run["gain"], **style, label=name)
+            bottom.plot(*_broken(run["rho"], run["kl"]), **style)
+        for key, text in (("local", r"$\rho_{\mathrm{loc}}$"), ("critical", r"$\rho_{\mathrm{crit}}$")):
+            for ax in (top, bottom):
                 ax.axvline(problem[key], color=GREY, lw=0.8, ls="--", zorder=0)
-                if ax is top:
-                    ax.annotate(
-                        text, (problem[key], 1), (0, 2), xycoords=("data", "axes fraction"),
-                        textcoords="offset points", ha="center", fontsize=7, color=GREY,
-                    )  # fmt: skip
-        top.set_title(problem["title"], fontsize=8, pad=14)
+            bottom.annotate(
+                text, (problem[key], 1), (3, -2), xycoords=("data", "axes fraction"),
+                textcoords="offset points", va="top", fontsize=8, color=GREY,
+            )  # fmt: skip
+        top.set_title(problem["title"].replace("-", "−"), fontsize=8)
         top.set_ylim(bottom=-0.04 * top.get_ylim()[1])
         bottom.set(xlabel=r"radius $\rho$ (probability)", ylim=(-0.03, 0.75))
-        bottom.set_xlim(left=-0.01)
+        bottom.set_xlim(left=-0.02 * problem["critical"])
     axes[0, 0].set_ylabel(r"gain $\log 2-L^W_\rho$ ($10^{-3}$ nats)")
     axes[1, 0].set_ylabel("KL to the reference (nats)")
-    axes[0, 0].legend(loc="upper right", title="descent from")
+    legend = {"frameon": True, "facecolor": "white", "edgecolor": "none", "framealpha": 1.0}
+    axes[0, 1].legend(loc="upper right", title="descent from", borderaxespad=0.0, **legend)
     for ax, letter in zip(axes.flat, "abcd", strict=False):
         ax.set_title(letter, loc="left", fontweight="bold")
     return fig

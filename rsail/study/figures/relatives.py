@@ -140,15 +140,16 @@ def baselines(data: dict) -> Figure:
             points = [(a, b) for a, b in zip(data[x], values, strict=True) if b is not None]
             shown = marker if ax is left else None
             ax.plot(*zip(*points, strict=True), style, color=color, marker=shown, ms=3.8, mew=0, label=label)
-        ax.set(yscale="log", ylabel="responses needed")
-        ax.minorticks_off()
+        ax.set_ylabel("responses needed")
+    left.set_yscale("log")
+    left.minorticks_off()
+    right.set_ylim(bottom=0)
     left.axvline(data["best"], color=GREY, lw=0.7, ls="--", zorder=0)
     left.set_xticks(data["count"])
     left.set(xlabel=r"responses per prompt $K$")
     right.axvline(data["kl_learned"], color=GREY, lw=0.7, ls="--", zorder=0)
     right.set(xlabel="KL to the reference (nats)")
     _plain_ticks(left)
-    _plain_ticks(right)
     left.legend(loc="upper right")
     for ax, letter in ((left, "a"), (right, "b")):
         ax.set_title(letter, loc="left", fontweight="bold")

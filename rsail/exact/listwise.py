@@ -94,7 +94,6 @@ def total_variation_worst_case(losses, probs, rho: float) -> tuple[float, np.nda
     order = np.argsort(losses, kind="stable")
     before = np.cumsum(probs[order]) - probs[order]
     taken = np.clip(_share(rho) - before, 0.0, probs[order])
-    taken[-1] = 0.0  # the largest loss only receives
     worst = probs.copy()
     worst[order] -= taken
     worst[order[-1]] += taken.sum()

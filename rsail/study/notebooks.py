@@ -35,6 +35,7 @@ class Notebook:
 NOTEBOOKS = (
     Notebook("01_decomposition", "The decomposition, derived", 15),
     Notebook("02_numerical_check", "The decomposition, checked", 10),
+    Notebook("02b_landscapes_and_relatives", "Landscapes, relatives, estimators", 18),
     Notebook("03_weak_convexity", "Weak convexity and its constants", 18),
     Notebook("04_convergence", "Convergence, derived and measured", 15),
     Notebook("07_preference_language", "A preference language and its oracles", 10),

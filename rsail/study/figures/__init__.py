@@ -33,6 +33,14 @@ FIGURES: dict[str, str] = {
     "enumerable_transformer": "02_numerical_check",
     "gradient_estimators": "02_numerical_check",
     "certificate": "02_numerical_check",
+    # 02b_landscapes_and_relatives (rsail.study.figures.landscapes, rsail.study.figures.relatives)
+    "collapse_line": "02b_landscapes_and_relatives",
+    "collapse_plane": "02b_landscapes_and_relatives",
+    "critical_radii": "02b_landscapes_and_relatives",
+    "gini_speed": "02b_landscapes_and_relatives",
+    "family": "02b_landscapes_and_relatives",
+    "listwise": "02b_landscapes_and_relatives",
+    "baselines": "02b_landscapes_and_relatives",
     # 03_weak_convexity (rsail.study.figures.convexity)
     "smoothed_penalty": "03_weak_convexity",
     "extremal_law": "03_weak_convexity",

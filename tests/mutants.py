@@ -475,8 +475,8 @@ SOURCE_MUTANTS = [
     Mutant(
         "descent: sign of a tie's columns",
         "rsail/exact/descent.py",
-        "columns = (-weights[:, None]",
-        "columns = (weights[:, None]",
+        "-weights[:, None] * moves[prompt, pair]",
+        "weights[:, None] * moves[prompt, pair]",
         ("tests/exact/test_descent.py",),
     ),
     Mutant(

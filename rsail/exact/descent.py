@@ -98,9 +98,8 @@ def least_subgradient(problem: FiniteProblem, theta, rho: float) -> tuple[np.nda
     probs = np.exp(problem.log_probs(theta))
     weights = 2.0 * problem.beta * problem.prompt_probs[prompt]
     weights = weights * probs[prompt, first[pair]] * probs[prompt, second[pair]]
-    columns = (
-        -weights[:, None] * moves[prompt, pair]
-    ).T  # what one unit more of P[i, j] adds to the gradient
+    # What one unit more of P[i, j] adds to the gradient.
+    columns = (-weights[:, None] * moves[prompt, pair]).T
     chance = problem.preferences[prompt, first[pair], second[pair]]
     low, high = np.maximum(-rho, -chance), np.minimum(rho, 1.0 - chance)
     scale = np.abs(columns).max()
@@ -120,9 +119,8 @@ def _reduced(problem, theta, oracle, held) -> tuple[np.ndarray, np.ndarray]:
     basis = rows[sizes > 1e-10 * sizes[0]].T  # the span of all feature differences: nothing else matters
     if len(held):
         basis = basis @ null_space(held @ basis, rcond=1e-10)
-    smooth = replace(
-        problem, preferences=oracle
-    )  # on this piece the robust loss is SAIL's with a fixed oracle
+    # On this piece the robust loss is SAIL's with a fixed oracle.
+    smooth = replace(problem, preferences=oracle)
     size = 1e-5
     columns = [
         (smooth.sail_gradient(theta + size * way) - smooth.sail_gradient(theta - size * way)) / (2.0 * size)

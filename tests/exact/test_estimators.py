@@ -150,12 +150,20 @@ def test_the_best_constant_is_best(case):
     assert best <= min(grid) + 1e-15 and min(grid) - best < 1e-6
 
 
-def test_the_best_count_is_the_minimum_of_the_cost(case):
-    _, _, terms = case
-    best = estimators.best_count(terms, "log2")
-    cost = [k * np.trace(estimators.batch_covariance(terms, "log2", k, 1)) for k in range(2, 40)]
-    assert abs(best - (2 + int(np.argmin(cost)))) < 1
-    assert estimators.best_count(terms[:1], "log2") == np.inf or terms[0].weight != 1
+def test_the_best_count_is_the_minimum_of_the_cost():
+    """K tr Cov = A + B / (K-1) + C K: A, B, C from three counts, a fourth for the form, the minimum from B and C."""
+    rng = np.random.default_rng(1)
+    problem = FiniteProblem.from_rewards(rng.normal(size=(5, 4, 3)), 0.5 * rng.normal(size=(5, 4)), beta=0.1)
+    terms = estimators.pair_terms(problem, 0.2 * rng.normal(size=3), RHO)
+    counts = np.array([2, 3, 5, 9])
+    cost = [k * np.trace(estimators.batch_covariance(terms, "log2", k, 1)) for k in counts]
+    columns = np.stack([np.ones(4), 1 / (counts - 1), counts], axis=1)
+    a, b, c = np.linalg.solve(columns[:3], cost[:3])
+    assert_allclose(cost[3], columns[3] @ [a, b, c], rtol=1e-9)
+    assert_allclose(estimators.best_count(terms, "log2"), 1 + np.sqrt(b / c), rtol=1e-7)
+    assert estimators.best_count(terms, "log2") > 2.5
+    one = FiniteProblem.from_rewards(problem.features[:1], [[0.3, 0.0, -0.1, 0.2]], beta=0.1)
+    assert estimators.best_count(estimators.pair_terms(one, np.ones(3), RHO), "log2") == np.inf
 
 
 def test_between_prompts_is_what_many_responses_leave(case):

@@ -135,7 +135,7 @@ def _broken(x: list, y: list) -> tuple[np.ndarray, np.ndarray]:
 def critical_radii(data: dict) -> Figure:
     """Gain and distance at convergence over the radius, one column per problem, one curve per start.
 
-    `data`: problems, a list of {title, local, critical, crossing, starts}; starts, name -> {rho, gain, kl}; gain is
+    `data`: problems, a list of {title, local, critical, starts}; starts, name -> {rho, gain, kl}; gain is
     log 2 - L^W at convergence in millinats.
     """
     data = rounded(data)

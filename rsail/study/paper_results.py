@@ -24,7 +24,10 @@ KINDS = {
 
 @dataclass(frozen=True)
 class PaperResult:
-    """One numbered result: `mark` is how the notebook names it, `section` a heading of that notebook (empty: its first cell)."""
+    """One numbered result: `mark` is how the notebook names it, `section` the heading above it.
+
+    An empty `section` is the notebook's first cell.
+    """
 
     name: str
     notebook: str

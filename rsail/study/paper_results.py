@@ -174,7 +174,7 @@ RESULTS = [
             "11. Inexact proximal points and the stopping rule of Remark D.4",
             "Remark D.4",
             "exact",
-            "fails at kinks without snapping",
+            "holds; at kinks its residual is reached only after snapping",
         ),
     ),
     *_of(

@@ -1,8 +1,8 @@
-"""The runs behind notebook 04: Algorithm 1 with Corollary 5.3's step size, for two sets of constants.
+"""The runs behind notebook 04: Algorithm 1 with Corollary 5.3's step size, for three sets of constants.
 
     python -m rsail.study.convergence [--output FOLDER]
 
-writes one result file per setting and set of constants (about ten minutes on one core). Every number of the claim, the
+writes one result file per setting and set of constants (about half an hour on one core). Every number of the claim, the
 bound included, is computed from the problem here; the files hold them with the measured ones.
 """
 

@@ -1,17 +1,22 @@
-"""Every numbered result of the paper: where it is derived or checked here, and how.
+"""Every numbered result of the paper: in which cells it is stated, derived and checked here, and how.
 
-`REPRODUCING.md` shows the table between two markers; `python -m rsail.study.paper_results` brings it up to date,
-and `tests/study/test_paper_results.py` checks that each place exists and names the result.
+`REPRODUCING.md` shows the table between two markers; `python -m rsail.study.paper_results` brings it up to date.
+Cells are found by a string of their source, so their numbers are computed, never typed;
+`tests/study/test_paper_results.py` checks that each string is in exactly one cell and that cells which are said to
+check something assert.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+import nbformat
 
 from rsail.files import write_atomically
 from rsail.study.display import markdown_table
-from rsail.study.paths import ROOT
+from rsail.study.paths import NOTEBOOKS_DIR, ROOT
 
 BEGIN, END = "<!-- paper:begin -->", "<!-- paper:end -->"
 KINDS = {
@@ -20,192 +25,234 @@ KINDS = {
     "statistical": "measured over seeds or draws, with an interval or a test",
     "definition": "a setting in which the rest is stated; implemented",
 }
+CONVENTION = (
+    "*Cells*: [9] is the cell with that number beside it in Jupyter or on GitHub, the ninth code cell from the top; "
+    "*text above [9]* is the text before that cell. The section is where the result is stated, and a result may be "
+    "checked again in later ones. How much of a proof is symbolic differs: what is not in a cell is argued in the "
+    "text beside it."
+)
+ASSUMPTIONS = (
+    "*Assumptions*: as we have them, those of the paper ([arXiv 2602.20457v1](https://arxiv.org/abs/2602.20457v1)) are "
+    "six, numbers 1 to 6, and the table has each. We found no Assumption 7, and no result above uses one."
+)
 
 
 @dataclass(frozen=True)
 class PaperResult:
-    """One numbered result: `mark` is how the notebook names it, `section` the heading above it.
+    """One numbered result: `stated` and each of `checked` is a string that exactly one cell of the notebook holds.
 
-    An empty `section` is the notebook's first cell.
+    `kind` is one or more of KINDS with commas between. Only a definition may be without cells that check it.
     """
 
     name: str
     notebook: str
-    section: str
-    mark: str
     kind: str
+    stated: str
+    checked: tuple[str, ...] = ()
     status: str = "holds"
+
+    @property
+    def kinds(self) -> list[str]:
+        return self.kind.split(", ")
 
 
 def _of(notebook: str, *rows: tuple) -> list[PaperResult]:
     return [PaperResult(name, notebook, *rest) for name, *rest in rows]
 
 
+# Cells that check more than one result of a notebook.
+_LOG_LINEAR = ("log_pi, log_ref = symbolic.log_linear(theta_vec, psi)",)
+_SLOPES = ("worst_excess = rho * sp.Add",)
+_NO_RADIUS = ("assert robust.subs(rho, 0) == sail",)
+_CHORDS = ("problem_batch.second_differences(batch, rng)",)
+_ALL_LEMMAS = ("ratios = envelope_check.lemma_ratios",)
+_TWO_SOLVERS = ("envelope_check.independent_prox(",)
+_MEASURED = ("measured = convergence.load_rates()",)
+_SNAPPED = ('late["snapped_residual"].max() < 1e-4', "certified_prox(shown, last")
+_GAPS = ('check_below("smallest preference minus delta"',)
+
 RESULTS = [
     *_of(
         "01_decomposition",
-        ("eq. 1, pair law", "1. The problem in words", r"\tag{1}", "definition", "implemented"),
-        ("eq. 2, 3, oracle set", "1. The problem in words", r"\tag{2, 3}", "definition", "implemented"),
-        ("eq. 7, bilevel program", "1. The problem in words", r"\tag{7}", "symbolic"),
-        ("eq. 8, reward and policy", "1. The problem in words", r"\tag{8}", "symbolic"),
-        ("eq. 9, SAIL's loss", "1. The problem in words", r"\tag{9}", "definition", "implemented"),
-        ("eq. 10, robust loss", "1. The problem in words", r"\tag{10}", "definition", "implemented"),
-        ("Lemma A.1", "3. Lemma A.1: one comparison, worst answer", r"\tag{Lemma A.1}", "symbolic"),
-        ("eq. 14", "4. From the definition of the oracle set to the closed form", r"\tag{14}", "symbolic"),
+        ("eq. 1, pair law", "definition", r"\tag{1}", (), "implemented"),
         (
-            "Assumption 2",
-            "5. Theorem 4.1 for log-linear policies",
-            "Assumption 2",
-            "definition",
-            "not needed for 4.1",
+            "eq. 2, 3, oracle set", "definition, exact", r"\tag{2, 3}", ("wasserstein_distance([0, 1]",),
+            "implemented; the interval is a Wasserstein ball",
         ),
-        ("eq. 12, penalty", "5. Theorem 4.1 for log-linear policies", r"\tag{12}", "symbolic"),
+        ("eq. 7, bilevel program", "symbolic", r"\tag{7}", ("regret = beta * sp.log(normalizer) - gain",)),
+        ("eq. 8, reward and policy", "symbolic", r"\tag{8}", ("implicit = [beta * log_ratio",)),
+        ("eq. 9, SAIL's loss", "definition", r"\tag{9}", (), "implemented"),
+        ("eq. 10, robust loss", "definition", r"\tag{10}", (), "implemented"),
         (
-            "Theorem 4.1, eq. 13",
-            "5. Theorem 4.1 for log-linear policies",
-            r"\tag{13}",
-            "symbolic",
+            "Lemma A.1", "symbolic, exact", r"\tag{Lemma A.1}",
+            ("lemma = sp.simplify((sp.Max(upper, lower)", "Lemma A.1 against a search of the interval"),
+        ),
+        ("eq. 14", "symbolic", r"\tag{14}", ("sp.simplify(l1 - l0 + beta * h)", *_SLOPES)),
+        (
+            "Assumption 2", "symbolic", "Assumption 2 is $", _LOG_LINEAR,
+            "makes pair scores linear; not needed for 4.1",
+        ),
+        ("eq. 12, penalty", "symbolic", r"\tag{12}", _LOG_LINEAR),
+        (
+            "Theorem 4.1, eq. 13", "symbolic, exact", r"\tag{13}",
+            (*_SLOPES, *_NO_RADIUS, "numeric(\"robust_loss_linear_program\")", '"ours": symbolic.worst_preference'),
             "holds; its proof needs another selector at ties",
         ),
-        ("Remark 4.2", "5. Theorem 4.1 for log-linear policies", "Remark 4.2", "symbolic"),
-        ("Example 4.4, eq. 15", "10. Example 4.4: the penalty is not convex", r"\tag{15}", "symbolic"),
+        ("Remark 4.2", "symbolic", "**Remark 4.2**", _NO_RADIUS),
+        ("Example 4.4, eq. 15", "symbolic", r"\tag{15}", ("sp.simplify(derived - symbolic.example_penalty())",)),
     ),
     *_of(
         "02_numerical_check",
-        ("Theorem 4.1 by three routes", "2. Random problems: three routes", "eq. 10", "exact"),
         (
-            "Theorem 4.1, a transformer",
-            "4. A transformer whose every response can be listed",
-            "eq. 4",
-            "exact",
+            "eq. 9, 10, 12 and 15 in 40 digits", "exact", "## 1. One problem in forty digits",
+            ("precise = checks.high_precision(",),
+        ),
+        ("Theorem 4.1 (eq. 13) by three routes", "exact", "**Closed form**: eq. 13", ("checks.compare_problems(",)),
+        (
+            "Theorem 4.1 (eq. 13), a transformer", "exact", 'f"eq. 13 as printed, rho = ', ("table_routes(*asked",),
+            "holds; log-linearity is not needed",
+        ),
+        (
+            "Assumption 6, a transformer", "exact, statistical", "Assumption 6 asks for unbiased estimators of this",
+            ('check_below("automatic differentiation, relative error"', "gradients.hotelling(sample_of"),
         ),
     ),
     *_of(
         "03_weak_convexity",
         (
-            "Assumption 4, Assumption 5",
-            "",
-            "Assumption 5",
-            "definition",
-            "implemented",
+            "Assumption 4, Assumption 5", "exact", "**Assumptions 4 and 5** hold", ("step *= (radius * draw",),
+            "hold by construction; the bound that follows is checked",
         ),
-        ("Lemma B.1", "2. Lemmas B.1 and B.2: the score", r"\tag{Lemma B.1}", "symbolic"),
-        ("Lemma B.2", "2. Lemmas B.1 and B.2: the score", "B.2", "symbolic"),
-        ("eq. 38", "3. Equations 38 and 39: the smoothed penalty", r"\tag{38}", "symbolic"),
-        ("eq. 39", "3. Equations 38 and 39: the smoothed penalty", r"\tag{39}", "symbolic"),
         (
-            "Theorem 4.7",
-            "4. Theorem 4.7: the penalty is weakly convex",
-            "Theorem 4.7",
-            "exact",
+            "Lemma B.1", "symbolic, exact", r"\tag{Lemma B.1}",
+            ("scores = [sp.Matrix([entry]).jacobian(theta_vec).T", "fisher = np.linalg.norm("),
+        ),
+        (
+            "Lemma B.2", "symbolic, exact", r"\operatorname{Cov}(\psi)$ (Lemma B.2)",
+            ("scores = [sp.Matrix([entry]).jacobian(theta_vec).T", "fisher = np.linalg.norm("),
+        ),
+        ("eq. 38", "symbolic", r"\tag{38}", ("smoothed = symbolic.expectation(two", "is_zero(gradient - eq38)")),
+        (
+            "eq. 39", "symbolic, exact", r"\tag{39}",
+            ("smoothed = symbolic.expectation(two", "is_zero(gradient - eq38)", "gaps = {\"R, smoothed with eps"),
+        ),
+        (
+            "Theorem 4.7", "symbolic, exact", "## 4. Theorem 4.7",
+            ("paper_kappa = sp.limit(", "lowest = np.linalg.eigvalsh(smoothed_penalty_derivatives", *_CHORDS),
             "holds; sharper constants",
         ),
-        ("Theorem 4.8", "5. Theorem 4.8: the robust loss is weakly convex", r"\tag{Theorem 4.8}", "exact"),
         (
-            "Assumption 3",
-            "6. Addition: sharper constants",
-            "Assumption 3",
-            "exact",
+            "Theorem 4.8", "symbolic, exact", r"\tag{Theorem 4.8}",
+            ("slack(robust_at, L_sail + lam * kappa_R)", "theirs = [paper_constants(*size, 0.1)", *_CHORDS),
+        ),
+        (
+            "Assumption 3", "symbolic, exact", "so that Assumption 3 becomes a statement",
+            ('"sail_smoothness": beta**2 / 4 * 2 * V', "constants_check.require_kept(random)"),
             "derived for log-linear policies, with its constant",
         ),
-        ("Remark 4.9", "11. A slip", "Remark 4.9", "definition", "refers to the wrong theorem"),
     ),
     *_of(
         "04_convergence",
+        ("eq. 16", "definition", r"\tag{16}", (), "implemented"),
+        ("Definition 4.10", "definition, exact", r"\tag{Def. 4.10}", _TWO_SOLVERS, "implemented"),
         (
-            "eq. 16",
-            "1. What is minimized, and why its gradient will not do",
-            r"\tag{16}",
-            "definition",
-            "implemented",
+            "Lemma 4.11", "symbolic, exact", "## 2. Lemma 4.11",
+            ("optimal = derivative.subs(", "L_env = 1 / (smoothing * (1 - kappa * smoothing))", *_ALL_LEMMAS),
+            "holds; of its sum of two constants the larger suffices",
         ),
-        ("Definition 4.10", "1. What is minimized, and why its gradient will not do", "Def. 4.10", "exact"),
-        ("Lemma 4.11", "2. Lemma 4.11: the gradient of the envelope", "4.11", "exact"),
-        ("Lemma C.1", "4. Lemmas C.1, D.1 and D.3: what the envelope's gradient says", "C.1", "exact"),
-        ("Lemma D.1", "4. Lemmas C.1, D.1 and D.3: what the envelope's gradient says", "D.1", "exact"),
+        ("eq. 51, residual", "exact", r"\tag{51}", _TWO_SOLVERS),
+        ("Lemma C.1", "symbolic, exact", "**Lemma C.1.**", ("weak_convexity = (v - g)", *_ALL_LEMMAS)),
+        ("Lemma D.1", "exact", "**Lemma D.1** is", (*_ALL_LEMMAS, "held = [envelope_check.lemma_d1(beside")),
+        ("Lemma D.3, eq. 52", "exact", r"\tag{52}", _ALL_LEMMAS),
+        ("Assumption 6", "exact", "Assumption 6 wants both estimates", ("bias = max(np.abs(m.sail_mean",)),
         (
-            "Lemma D.3, eq. 52",
-            "4. Lemmas C.1, D.1 and D.3: what the envelope's gradient says",
-            r"\tag{52}",
-            "exact",
-        ),
-        (
-            "Assumption 6",
-            "5. Algorithm 1 and Assumption 6: oracles that are unbiased",
-            "Assumption 6",
-            "exact",
+            "Algorithm 1, eq. 22, 23", "definition, exact", r"\tag{22, 23}", ("on_kink = int(",),
+            "implemented; its iterates stay in the set",
         ),
         (
-            "Algorithm 1, eq. 22, 23",
-            "5. Algorithm 1 and Assumption 6: oracles that are unbiased",
-            r"\tag{22, 23}",
-            "exact",
-        ),
-        (
-            "Lemma B.4",
-            "5. Algorithm 1 and Assumption 6: oracles that are unbiased",
-            "Lemma B.4",
-            "exact",
+            "Lemma B.4", "exact", "**Lemma B.4** bounds", ("largest = max(m.second_moment(",),
             "holds; its factor 4 is not needed",
         ),
-        ("Lemma C.2", "6. Lemma C.2: one step, projection included", r"\tag{Lemma C.2}", "exact"),
-        ("Theorem 5.2, eq. 24", "7. Theorem 5.2", "24", "statistical"),
         (
-            "Corollary 5.3",
-            "8. Corollary 5.3: the step size, the rate, and $\\lambda_{\\mathrm{env}}$",
-            "Corollary 5.3",
-            "symbolic",
+            "Lemma C.2", "symbolic, exact", r"\tag{Lemma C.2}",
+            ("right = F_hat + moved.dot(moved)", "held = np.array([[envelope_check.lemma_c2", *_ALL_LEMMAS),
+            "holds; also with a smaller constant",
+        ),
+        ("Theorem 5.2, eq. 24", "symbolic, statistical", "## 7. Theorem 5.2", ("one_step = [", *_MEASURED)),
+        (
+            "Corollary 5.3", "symbolic, exact, statistical", "## 8. Corollary 5.3",
+            ("best_eta = sp.solve(", "numeric(rates.corollary_step_size)", *_MEASURED, "displayed = 2 * G_tot"),
             "holds as in the main text; its proof displays twice the bound",
         ),
+        ("eq. 50, inexact prox", "exact", r"\tag{50}", _SNAPPED),
         (
-            "eq. 50, inexact prox",
-            "11. Inexact proximal points and the stopping rule of Remark D.4",
-            r"\tag{50}",
-            "exact",
-        ),
-        (
-            "eq. 51, residual",
-            "3. The proximal point to twelve digits, with a certificate",
-            r"\tag{51}",
-            "exact",
-        ),
-        (
-            "Remark D.4",
-            "11. Inexact proximal points and the stopping rule of Remark D.4",
-            "Remark D.4",
-            "exact",
+            "Remark D.4", "exact", "is small (Remark D.4)", _SNAPPED,
             "holds; at kinks its residual is reached only after snapping",
+        ),
+        (
+            "Remark 4.9", "exact", "Remark 4.9 points to", ("kappa_R = paper_constants(1.0, 3.0, 1.0, 0.1)",),
+            "refers to 4.4, which is not about weak convexity",
         ),
     ),
     *_of(
         "07_preference_language",
-        (
-            "eq. 4, Bradley-Terry",
-            "Reward gaps and the largest admissible radius",
-            "eq. 4",
-            "exact",
-            "implemented",
-        ),
-        ("Assumption 1, eq. 5", "Reward gaps and the largest admissible radius", "Assumption 1", "exact"),
-        ("Remark 3.1, eq. 6", "Reward gaps and the largest admissible radius", "Remark 3.1", "exact"),
+        ("eq. 4, Bradley-Terry", "exact", "Assumption 1 (eq. 5) asks for", _GAPS, "implemented"),
+        ("Assumption 1, eq. 5", "exact", "Assumption 1 (eq. 5) asks for", _GAPS),
+        ("Remark 3.1, eq. 6", "exact", "Assumption 1 (eq. 5) asks for", _GAPS),
     ),
-]
+]  # fmt: skip
+
+
+@cache
+def cells_of(notebook: str) -> tuple[nbformat.NotebookNode, ...]:
+    """All cells of a notebook, text and code, in their order."""
+    return tuple(nbformat.read(NOTEBOOKS_DIR / f"{notebook}.ipynb", as_version=4).cells)
+
+
+def find_cell(notebook: str, anchor: str) -> int:
+    """Index, from 0 and over all cells, of the one cell whose source holds `anchor`.
+
+    Raises
+    ------
+    ValueError
+        If no cell holds it, or more than one.
+    """
+    found = [index for index, cell in enumerate(cells_of(notebook)) if anchor in cell.source]
+    if len(found) != 1:
+        raise ValueError(f"anchor must be in exactly one cell of {notebook}, got {anchor!r} in {len(found)}")
+    return found[0]
+
+
+def cell_label(notebook: str, anchor: str) -> str:
+    """How a reader finds the cell with `anchor`: "[9]" for the ninth code cell, "text above [9]" for text before it."""
+    cells, index = cells_of(notebook), find_cell(notebook, anchor)
+    number = 1 + sum(cell.cell_type == "code" for cell in cells[:index])
+    return f"[{number}]" if cells[index].cell_type == "code" else f"text above [{number}]"
+
+
+def section(notebook: str, anchor: str) -> str:
+    """The heading (##) above `anchor`, without its hashes; empty before the first one."""
+    cells, index = cells_of(notebook), find_cell(notebook, anchor)
+    source = cells[index].source
+    end = source.find("\n", source.index(anchor) + len(anchor))
+    texts = [cell.source for cell in cells[:index] if cell.cell_type == "markdown"]
+    if cells[index].cell_type == "markdown":
+        texts.append(source if end < 0 else source[:end])
+    lines = "\n".join(texts).splitlines()
+    return next((line.removeprefix("## ") for line in reversed(lines) if line.startswith("## ")), "")
 
 
 def paper_table() -> str:
-    """The table in Markdown, and what its kinds mean."""
-    rows = [
-        (
-            r.name,
-            f"[{r.notebook}](notebooks/{r.notebook}.ipynb)",
-            r.section or "introduction",
-            r.kind,
-            r.status,
-        )
-        for r in RESULTS
-    ]
+    """The table in Markdown, what its kinds and cell numbers mean, and which assumptions there are."""
+    rows = []
+    for r in RESULTS:
+        anchors = sorted(r.checked or (r.stated,), key=lambda anchor, r=r: find_cell(r.notebook, anchor))
+        places = dict.fromkeys(cell_label(r.notebook, anchor) for anchor in anchors)  # each once
+        link = f"[{r.notebook}](notebooks/{r.notebook}.ipynb)"
+        rows.append((r.name, link, section(r.notebook, r.stated), ", ".join(places), r.kind, r.status))
     kinds = "; ".join(f"*{kind}*: {meaning}" for kind, meaning in KINDS.items())
-    return markdown_table(rows, ("result", "notebook", "section", "checked", "status")) + f"\n\n{kinds}."
+    table = markdown_table(rows, ("result", "notebook", "stated in section", "cells", "checked", "status"))
+    return f"{table}\n\n{CONVENTION}\n\n{kinds}.\n\n{ASSUMPTIONS}"
 
 
 def update(path: str | Path = ROOT / "REPRODUCING.md") -> None:

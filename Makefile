@@ -42,9 +42,10 @@ model: $(VENV)/.installed
 	rm -rf build/model
 	$(BIN)/python -m rsail pretrain --output build/model
 
-## Check that the test suite notices what it must: a flipped sign, a dropped score term, a changed digit.
+## Check that the test suite notices what it must: each constant halved, each sign flipped, a digit changed.
 mutants: $(VENV)/.installed
-	$(BIN)/python tests/mutants.py
+	$(BIN)/python -m tests.mutants --output data/results/mutants
+	$(BIN)/python -m tests.mutants.report
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check rsail tests

@@ -59,9 +59,12 @@ def main(arguments: list[str] | None = None) -> int:
         if broken:
             print(f"\nThe unmutated project fails: {', '.join(broken)}")
             return 1
-        outcomes = run(outcome, mutants)
-    if options.output:
-        record.merge(options.output, everything, outcomes)
+        outcomes = []
+        try:
+            run(lambda copy, mutant: outcomes.append(outcome(copy, mutant)), mutants)
+        finally:
+            if options.output:
+                record.merge(options.output, everything, outcomes)
     alive = [result["name"] for result in outcomes if result["noticed_by"] is None]
     print("".join(f"\nSURVIVED {name}" for name in alive))
     print(f"{len(mutants) - len(alive)} of {len(mutants)} mutants were noticed.")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .mutant import ROOT, Mutant, mutated
 
-TIMEOUT = 600
+TIMEOUT = {True: 600, False: 120}  # seconds, with and without notebooks
 _HEAVY = ["numpy.testing", "scipy.optimize", "scipy.linalg", "scipy.sparse", "scipy.special", "sympy"]
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([*_HEAVY, "hypothesis", "nbval.plugin", "tests.mutants.copies"])
@@ -41,26 +41,27 @@ class Copy:
         `sound`: nothing is broken, so tests that cannot even be collected are an error, too.
         """
         options = [*([] if to_the_end else ["-x"]), "-q", "-p", "no:cacheprovider", "--strict-markers"]
-        if any(target.endswith(".ipynb") for target in targets):
+        notebooks = any(target.endswith(".ipynb") for target in targets)
+        if notebooks:
             options += ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "120"]
             options += ["--nbval-sanitize-with", "tests/nbval_sanitize.cfg"]
         report = self.root / "report.txt"
         process = _FORKS.Process(target=_pytest, args=(str(self.root), [*options, *targets], str(report)))
         process.start()
-        process.join(TIMEOUT)
+        process.join(TIMEOUT[notebooks])
         if process.is_alive():
             os.killpg(process.pid, signal.SIGKILL)
             process.join()
-            self.noticed_by = f"no end after {TIMEOUT} s"
+            self.noticed_by = f"no end after {TIMEOUT[notebooks]} s"
             return False
         self.report = report.read_text(encoding="utf-8", errors="replace")
-        # 2: a mutant at a module's top level may keep the tests from being collected.
-        if process.exitcode not in ((0, 1) if sound else (0, 1, 2)):
+        # A mutant may keep the tests from being collected (2), and may crash a library (below 0).
+        if process.exitcode not in ((0, 1) if sound else (0, 1, 2)) and (sound or process.exitcode > 0):
             raise RuntimeError(
                 f"pytest could not run {targets} (exit {process.exitcode}):\n{self.report[-3000:]}"
             )
         failed = re.search(r"^(?:FAILED|ERROR) (\S+)", self.report, re.MULTILINE)
-        self.noticed_by = failed[1] if failed else None
+        self.noticed_by = failed[1] if failed else f"{targets[0]}, exit {process.exitcode}"
         return process.exitcode == 0
 
     def apply(self, mutant: Mutant) -> None:

@@ -44,7 +44,7 @@ def all_sites() -> tuple[Mutant, ...]:
         mutant
         for path in sorted((ROOT / FOLDER).glob("*.py"))
         if path.stem not in NO_FORMULA
-        for mutant in _of_module(path.stem, path.read_text(encoding="utf-8"))
+        for mutant in of_module(path.stem, path.read_text(encoding="utf-8"))
     )
 
 
@@ -53,7 +53,7 @@ def targets(module: str) -> tuple[str, ...]:
     return tuple(f"tests/exact/test_{name}.py" for name in _TESTS.get(module, (module,)))
 
 
-def _of_module(module: str, source: str) -> list[Mutant]:
+def of_module(module: str, source: str) -> list[Mutant]:
     lines = source.splitlines(keepends=True)
     starts = [0]
     for line in lines:

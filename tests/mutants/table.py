@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from . import algorithms, formulas
 from .digits import digit_mutants
-from .exact import exact_mutants
 from .mutant import Mutant
 from .others import OTHERS
-from .sites import site_mutants
+from .sites import FOLDER, site_mutants, targets
 
 
 def all_mutants(seed: int = 0) -> list[Mutant]:
     """`seed` draws the digits."""
-    source = [*site_mutants(), *exact_mutants(), *OTHERS]
+    by_hand = [
+        Mutant(f"{module}: {name}", f"{FOLDER}/{module}.py", old, new, targets(module))
+        for module, changes in (formulas.CHANGES | algorithms.CHANGES).items()
+        for name, old, new in changes
+    ]
+    source = [*site_mutants(), *by_hand, *OTHERS]
     return [*sorted(source, key=lambda mutant: bool(mutant.figures)), *digit_mutants(seed)]

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 
-from rsail.exact.descent import descend, least_subgradient
+from rsail.exact import FiniteProblem
+from rsail.exact.descent import _line_search, descend, least_subgradient
 from rsail.exact.landscape import robust_losses
 from tests.exact.problems import random_problem, seeds, tabular
 
@@ -55,6 +56,47 @@ def test_a_descent_from_the_reference_ends_at_a_local_minimum(rho):
     ways = rng.normal(size=(200, 3))
     around = end.theta + np.concatenate([1e-2 * ways, 1e-1 * ways])
     assert robust_losses(problem, around, rho).min() >= end.loss - 1e-12
+
+
+@pytest.mark.parametrize(("preference", "rho", "held"), [(0.8, 0.1, 0), (0.2, 0.1, 0), (0.55, 0.1, 1)])
+def test_a_tie_holds_where_its_answer_is_inside_its_interval(preference, rho, held):
+    """At the reference the gradient is proportional to 1/2 - Q: it vanishes if Q = 1/2 is within rho of P."""
+    problem = FiniteProblem(
+        [[[1.0], [0.0]]], [[[0.5, preference], [1.0 - preference, 0.5]]], beta=1.0, prompt_probs=[1.0]
+    )
+    _, oracle, ties = least_subgradient(problem, [0.0], rho)
+    assert ties.shape == (held, 1)
+    assert_allclose(oracle[0, 0, 1], np.clip(0.5, preference - rho, preference + rho), atol=1e-12)
+
+
+def test_the_curvature_is_that_of_the_hessian_where_no_tie_holds():
+    problem = tabular([0.4, 0.0, -0.4])
+    end = descend(problem, problem.theta_ref, 0.0)
+    # A shift of all three logits changes nothing: that eigenvalue is zero and does not count.
+    assert_allclose(end.curvature, np.linalg.eigvalsh(problem.sail_hessian(end.theta))[1], rtol=1e-6)
+
+
+def test_a_kink_on_the_way_is_reached_in_one_step():
+    """P = 0.55 and rho = 0.1: the loss falls towards h = 0 from both sides, and h = 0 is where it stays."""
+    problem = FiniteProblem([[[1.0], [0.0]]], [[[0.5, 0.55], [0.45, 0.5]]], beta=1.0)
+    for start in (0.1, -0.1):
+        end = descend(problem, [start], 0.1)
+        assert (end.steps, end.residual) == (1, 0.0)
+        assert_allclose(end.theta, [0.0], atol=1e-15)
+
+
+def test_a_step_back_to_where_the_loss_is_higher_is_refused():
+    """On a slope s < 0, the full step d ends 5e-5 |s| d above its start: shorter ones must be tried."""
+    problem = FiniteProblem([[[1.0], [0.0]]], [[[0.5, 0.9], [0.1, 0.5]]], beta=1.0)
+    start = np.array([0.5])
+    slope = problem.sail_gradient(start)
+
+    def rise(length):
+        return problem.sail_loss(start + length) - problem.sail_loss(start) + 5e-5 * float(slope[0]) * length
+
+    length = brentq(rise, 0.5, 20.0)
+    step = _line_search(problem, start, 0.0, slope, np.array([length]), reach=100.0)
+    assert problem.sail_loss(start + step) < problem.sail_loss(start)
 
 
 def test_the_loss_never_rises_along_the_path_and_steps_are_short():

@@ -5,6 +5,7 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.optimize import minimize_scalar
 
 from rsail.exact import FiniteProblem, estimators
 from rsail.exact.losses import LOG2
@@ -172,10 +173,11 @@ def test_between_prompts_is_what_many_responses_leave(case):
     assert_allclose(many, estimators.between_prompts(terms), atol=2e-3 * np.trace(many))
 
 
-def test_label_noise(case):
-    """The variance that drawn labels add, from every outcome of the three labels of every batch."""
+@pytest.mark.parametrize("count", [2, 3])
+def test_label_noise(case, count):
+    """The variance that drawn labels add, from every outcome of the labels of every batch."""
     problem, theta, terms = case
-    scores, count = problem.pair_scores(theta), 3
+    scores = problem.pair_scores(theta)
     pairs = list(combinations(range(count), 2))
     added = 0.0
     for term, chances, score in zip(terms, problem.preferences, scores, strict=True):
@@ -190,12 +192,46 @@ def test_label_noise(case):
                     change = (
                         label - chances[a, b]
                     )  # loss: l0 - label beta h; path: slope - label beta (s_a - s_b)
-                    gradient = (
-                        gradient - change * problem.beta * (term.scores[a] - term.scores[b] + h * both) / 3
-                    )
+                    gradient = gradient - change * problem.beta * (
+                        term.scores[a] - term.scores[b] + h * both
+                    ) / len(pairs)
                 added = added + law * np.outer(gradient, gradient)
     found = estimators.label_noise(terms, problem.preferences, scores, problem.beta, count, 1)
     assert_allclose(found, added, atol=1e-15)
+
+
+def test_best_constant_of_independent_pairs(case):
+    _, _, terms = case
+    best = np.trace(estimators.independent_pairs_covariance(terms, "best_constant", 4, 1))
+    grid = [
+        np.trace(estimators.independent_pairs_covariance(terms, b, 4, 1)) for b in np.linspace(0.5, 0.9, 401)
+    ]
+    assert best <= min(grid) + 1e-15 and min(grid) - best < 1e-6
+
+
+def test_the_best_count_with_the_best_constant_of_one_pair(case):
+    _, _, terms = case
+    constant = minimize_scalar(lambda b: np.trace(estimators.batch_covariance(terms, b, 2, 1))).x
+    assert_allclose(
+        estimators.best_count(terms, "best_constant"), estimators.best_count(terms, constant), rtol=1e-6
+    )
+
+
+def test_the_best_count_is_at_least_a_pair():
+    """A sum of one function of each response has z = 2 a: more responses of a prompt do not pay, so K is 2, not 1."""
+    values = np.array([[0.5], [-0.5]])
+    paths = [values[:, None] + values[None, :] + pull for pull in (-3.0, 3.0)]
+    terms = [
+        estimators.PairTerms(np.array([0.5, 0.5]), np.full((2, 2), LOG2), path, values, 0.5) for path in paths
+    ]
+    assert estimators.best_count(terms, "log2") == 2.0
+
+
+def test_a_prompt_alone_has_all_the_weight(case):
+    term = case[2][0]
+    alone = estimators.PairTerms(term.probs, term.losses, term.path, term.scores)
+    pair = estimators.hoeffding_covariances(estimators.pair_kernel(alone, 0.3), term.probs)[1]
+    assert_allclose(estimators.batch_covariance([alone], 0.3, 2, 1), pair, atol=1e-15)
 
 
 def test_hoeffding_of_a_sum_has_no_second_part():
@@ -217,6 +253,7 @@ def test_hoeffding_of_a_sum_has_no_second_part():
         (lambda terms: estimators.batch_covariance(terms, "log2", 2, 0), "prompts must be >= 1"),
         (lambda terms: estimators.independent_pairs_covariance(terms, "log2", 3, 1), "count must be even"),
         (lambda terms: estimators.independent_pairs_covariance(terms, "per_response", 4, 1), "a constant"),
+        (lambda terms: estimators.shrink_factor("plain_mean", 1), "count must be at least 2"),
         (lambda terms: estimators.best_count(terms, "other_prompts"), "one that a single prompt has"),
     ],
 )

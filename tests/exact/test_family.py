@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from rsail.exact import one_pair_loss, robust_fit
-from rsail.exact.family import FITS, HARD, SOFT, alpha, flip, p, rho, t, tau
+from rsail.exact.family import FITS, HARD, SOFT, alpha, flip, p, pro_radius, rho, t, tau
 
 POINT = {flip: 0.1, rho: 0.1, alpha: 6.0, tau: 0.4}
 MARGINS = np.random.default_rng(0).uniform(-5, 5, size=60)
@@ -62,6 +62,12 @@ def test_published_values_of_pair_losses():
 
 def test_oracle_robust_is_the_pair_loss_of_the_exact_engine():
     assert_allclose(number(SOFT["oracle-robust"].definition), one_pair_loss(MARGINS, 0.7, 0.1), atol=1e-12)
+
+
+def test_the_radius_of_dpo_pro_is_the_end_of_the_chi_square_ball():
+    """chi^2(q, p) = (q - p)^2 / p + (q - p)^2 / (1 - p) is rho at q = p + radius."""
+    divergence = pro_radius**2 / p + pro_radius**2 / (1 - p)
+    assert sp.simplify(divergence - rho) == 0
 
 
 @pytest.mark.parametrize("name", FITS)

@@ -109,8 +109,13 @@ def _pytest(root: str, arguments: list[str], report: str) -> None:
     sys.path[:] = [root, *(path for path in sys.path if Path(path or ".").resolve() != ROOT)]
     for name in [name for name in sys.modules if name.split(".")[0] in ("tests", "rsail")]:
         del sys.modules[name]
+    import hypothesis
     import pytest
 
+    # No shrinking: that a test fails is all there is to know.
+    phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
+    hypothesis.settings.register_profile("mutants", phases=phases)
+    hypothesis.settings.load_profile("mutants")
     code = pytest.main(arguments)
     found = getattr(sys.modules.get("rsail"), "__file__", root)
     sys.exit(int(code) if str(found).startswith(root) else _WRONG_PACKAGE)

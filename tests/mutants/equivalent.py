@@ -1,4 +1,61 @@
-"""Changes in `rsail.exact` that no test can notice, each with its reason: `sites` leaves them out."""
+"""Changes in `rsail.exact` that no test can notice, by the reason: `sites` leaves them out."""
 
-SEARCHES = {}
-EQUIVALENT = {}
+from __future__ import annotations
+
+_BY_REASON = {
+    "any scale other than zero gives the same ball": [
+        "ball.smallest_ball: - -> + in points - origin",
+    ],
+    "a weight of zero, up to rounding: the walk may stop or go on, at the same center": [
+        "ball._walk: - -> nothing in -tolerance",
+    ],
+    "a guard that no known points pass: the walk ends before, or the bounds do not meet": [
+        "ball._walk: - -> + in most - least",
+    ],
+    "a shorter step towards the same center": [
+        "ball._longest_step: 1.0 -> 0.5 in 1.0",
+        "ball._longest_step: 1.0 -> 0.5 in 1.0 (3)",
+    ],
+    "a placeholder that is not used": [
+        "ball._longest_step: 1.0 -> 0.5 in slack / np.where(blocking, approach, 1.0)",
+        "linear_program.worst_case_linear_program: 1.0 -> 0.5 in 1.0",
+    ],
+    "keeps exp from overflowing: e^350 is no probability, either": [
+        "arguments.policies: 700.0 -> 350.0 in 700.0",
+    ],
+    "two forms of the same number, each accurate there": [
+        "constants.softplus_chord: 1.0 -> 0.5 in 1.0",
+    ],
+    "enters through absolute values alone": [
+        "descent._step: - -> + in problem.theta_ref - subgradient",
+    ],
+    "steers the search; where it ends is judged by the residual": [
+        "descent._line_search: 0.5 -> 0.25 in 0.5 ** np.arange(max(0, 1 + int(np.log2(max(length * fastest / SHO ...",
+        "descent._line_search: 1e-4 -> 5e-05 in 0.0001 * lengths",
+        "moreau.constants: 100 -> 50 in 100",
+        "moreau.solve_prox: 1e-3 -> 0.0005 in 0.001 / smoothing",
+        "moreau.solve_prox: 0.1 -> 0.05 in 0.1 * step",
+        "moreau.solve_prox: 0.5 -> 0.25 in 0.5 ** np.arange(40)",
+        "moreau.solve_prox: - -> + in found.value - share * expected",
+        "moreau.solve_prox: 1.0 -> 0.5 in 1.0 + abs(found.value)",
+    ],
+    "a wider interval around the same maximum": [
+        "extremal.extremal_law: 0.3 -> 0.15 in 0.3",
+    ],
+    "adds a multiple of the margin to the loss: antisymmetric in the pair, so its mean against S S' + grad S is zero": [
+        "hessian.sail_derivatives: - -> nothing in -margins",
+        "hessian.sail_derivatives: 1.0 -> 0.5 in 1.0 - preferences",
+    ],
+    "subtracts another constant from the loss, which changes nothing because E S = 0": [
+        "hessian.sail_derivatives: - -> + in losses - np.log(2.0)",
+        "hessian.sail_derivatives: 2.0 -> 1.0 in losses - np.log(2.0)",
+        "losses.log_prob_gradient: - -> + in losses - LOG2",
+    ],
+    "stands for a positive pair score: only its sign counts": [
+        "landscape.collapse_slope: 1.0 -> 0.5 in 1.0 - beaten + effective_radius(beaten, 1.0, rho)",
+    ],
+    "the scale at which HiGHS sees the costs; the optimum is the same": [
+        "linear_program.constants: 1e6 -> 500000.0 in 1000000.0",
+    ],
+}
+EQUIVALENT = {name: reason for reason, names in _BY_REASON.items() for name in names}

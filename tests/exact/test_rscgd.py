@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from numpy.testing import assert_allclose
 
-from rsail.exact import rscgd
+from rsail.exact import FiniteProblem, rscgd
 from rsail.exact.moreau import prox_residual, snap, solve_prox
 from rsail.exact.rscgd import (
     certified_prox,
@@ -37,6 +37,41 @@ def _penalty_subgradient(problem, theta):
     mean = np.einsum("xij,xijd->d", law, penalty)
     assert_allclose(mean, problem.penalty_subgradient(theta), atol=1e-11)
     return mean
+
+
+def test_a_baseline_takes_its_multiple_of_the_score_away():
+    """With value v and baseline b the score part is (v - b) S; the loss's baselines 0 and 1 differ by S itself."""
+    problem, theta = reference_problem()
+
+    def gradients(function, loss_baseline, penalty_baseline):
+        baselines = {"loss_baseline": loss_baseline, "penalty_baseline": penalty_baseline}
+        if function is triple_gradients:
+            return function(problem, theta, **baselines)
+        return function(problem, theta, 8, np.random.default_rng(0), **baselines)
+
+    for function in (triple_gradients, stochastic_gradients):
+        (sail, penalty), (sail_less, penalty_less) = (
+            gradients(function, 0.0, 0.0),
+            gradients(function, 1.0, 0.3),
+        )
+        score = sail - sail_less
+        assert np.abs(score).max() > 0.1
+        assert_allclose(penalty - penalty_less, 0.3 * score, atol=1e-14)
+
+
+def test_large_logits_do_not_overflow():
+    problem, _ = reference_problem()
+    theta = np.full(problem.theta_ref.shape, 2e3)
+    assert_allclose(triples(problem, theta).probs, np.exp(problem.log_probs(theta)), atol=1e-15)
+
+
+def test_the_largest_pull_is_the_largest_jump_and_the_gradient():
+    """One pair, beta = 2, P = 0.7, rho = 0.1, at the reference: h = 0, slopes from -0.2 to 0.2, weight 2/4.
+
+    The jump is 0.4 / 2 = 0.2; the gradient is the weight times beta (1/2 - P), of length 0.2.
+    """
+    problem = FiniteProblem([[[1.0], [0.0]]], [[[0.5, 0.7], [0.3, 0.5]]], beta=2.0)
+    assert_allclose(rscgd.largest_pull(problem, [0.0], 0.1), 0.4, atol=1e-15)
 
 
 def test_without_the_score_term_they_would_be_biased():

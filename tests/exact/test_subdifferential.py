@@ -7,7 +7,13 @@ from numpy.testing import assert_allclose
 from scipy.optimize import lsq_linear
 
 from rsail.exact.moreau import snap
-from rsail.exact.subdifferential import box_least_squares, pieces, stationarity, subdifferential
+from rsail.exact.subdifferential import (
+    Subdifferential,
+    box_least_squares,
+    pieces,
+    stationarity,
+    subdifferential,
+)
 from tests.exact.problems import radii, random_problem, reference_problem, seeds
 
 few = settings(deadline=None, derandomize=True, max_examples=40)
@@ -29,6 +35,18 @@ def test_pieces_have_the_value_gradient_and_hessian_of_the_robust_loss(seed, rho
     gradient = parts.gradient + slopes @ parts.normals
     assert_allclose(gradient, problem.robust_subgradient(theta, rho), atol=1e-12)
     assert_allclose(parts.hessian, problem.robust_hessian(theta, rho), atol=1e-11)
+
+
+def test_large_logits_do_not_overflow():
+    problem, _ = reference_problem()
+    theta = np.full(problem.theta_ref.shape, 2e3)
+    assert_allclose(pieces(problem, theta, 0.1).value, problem.robust_loss(theta, 0.1), rtol=1e-12)
+
+
+def test_a_normal_whose_slope_is_given_is_added_as_it_is():
+    normals = np.array([[0.0, 1.0], [1.0, 0.0]])
+    whole = Subdifferential(np.array([1.0, 0.0]), normals, np.array([2.0, -3.0]), np.array([2.0, 3.0]))
+    assert_allclose(whole.least(), [0.0, 2.0], atol=1e-15)  # the second slope is free to cancel the base
 
 
 @few

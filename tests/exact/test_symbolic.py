@@ -1,6 +1,7 @@
 """The SymPy expressions: re-derived here, and equal to the numbers that run."""
 
 import numpy as np
+import pytest
 import sympy as sp
 from numpy.testing import assert_allclose
 from scipy.special import expit
@@ -46,6 +47,34 @@ def test_the_example_follows_from_the_definitions():
     generic = s.sail_loss(probs, ratios, oracle) + s.rho * s.beta * s.penalty(probs, ratios)
     evaluate = sp.lambdify([s.theta, s.p, s.beta, s.rho], generic - s.example_robust_loss())
     assert_allclose([evaluate(*point) for point in POINTS], 0.0, atol=1e-14)
+
+
+def test_the_sigmoid_is_the_slope_of_softplus():
+    assert sp.simplify(sp.diff(s.softplus(s.t), s.t) - s.sigmoid(s.t)) == 0
+
+
+def test_the_radius_is_clipped_on_the_side_to_which_the_oracle_moves():
+    points = [(preference, score, 0.3) for preference in (0.1, 0.5, 0.9) for score in (-2.0, 2.0)]
+    found = [float(s.clipped_radius(*point)) for point in points]
+    assert found == [0.3, 0.1, 0.3, 0.3, pytest.approx(0.1), 0.3]
+    assert_allclose(found, [float(losses.effective_radius(*point)) for point in points], atol=1e-15)
+
+
+def test_the_papers_selector_moves_down_where_the_score_is_positive():
+    assert [s.paper_selector(s.p, score) - s.p for score in (-2, 2)] == [s.rho, -s.rho]
+
+
+def test_the_critical_radius_of_rewards_equals_the_code():
+    gaps = [0.0, 0.3, 2.0]
+    for gap in gaps:
+        problem = FiniteProblem.from_rewards(np.eye(3)[None], [[gap, 0.2 * gap, 0.0]], beta=1.0)
+        assert_allclose(float(s.bradley_terry_critical_radius(gap)), problem.critical_radius(), atol=1e-15)
+
+
+def test_a_generic_oracle_is_one():
+    oracle = s.oracle(3)
+    assert oracle + oracle.T == sp.ones(3, 3)
+    assert len(oracle.free_symbols) == 3
 
 
 def test_the_selectors_at_a_tie():

@@ -30,6 +30,8 @@ _BY_REASON = {
         "descent._step: - -> + in problem.theta_ref - subgradient",
     ],
     "steers the search; where it ends is judged by the residual": [
+        "rscgd.certified_prox: 64 -> 32 in 64 * 2 ** k",
+        "rscgd.certified_prox: 2 -> 1 in 2 ** k (2)",
         "descent._line_search: 0.5 -> 0.25 in 0.5 ** np.arange(max(0, 1 + int(np.log2(max(length * fastest / SHO ...",
         "descent._line_search: 1e-4 -> 5e-05 in 0.0001 * lengths",
         "moreau.constants: 100 -> 50 in 100",
@@ -39,7 +41,8 @@ _BY_REASON = {
         "moreau.solve_prox: - -> + in found.value - share * expected",
         "moreau.solve_prox: 1.0 -> 0.5 in 1.0 + abs(found.value)",
     ],
-    "a wider interval around the same maximum": [
+    "a wider or a narrower interval around the same solution": [
+        "radius._raise_to_clipped: + -> - in 0.5 + 1e-09",
         "extremal.extremal_law: 0.3 -> 0.15 in 0.3",
     ],
     "adds a multiple of the margin to the loss: antisymmetric in the pair, so its mean against S S' + grad S is zero": [

@@ -147,11 +147,6 @@ CHANGES = {
             "if antisymmetric else None\n    result",
             "if False else None\n    result",
         ),
-        (
-            "pairs not weighed",
-            "cost = (law * (preferred - rejected)).ravel()",
-            "cost = (preferred - rejected).ravel()",
-        ),
     ],
     "listwise": [
         (

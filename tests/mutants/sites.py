@@ -27,7 +27,7 @@ _TESTS = {
     "gini": ("gini", "losses"),
     "landscape": ("landscape", "descent"),
     "losses": ("losses", "problem", "one_pair", "subdifferential"),
-    "problem": ("problem", "hessian", "constants"),
+    "problem": ("problem", "constants", "radius", "hessian"),
     "moreau": ("moreau", "rscgd"),
     "subdifferential": ("subdifferential", "moreau"),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 
-from .mutant import ROOT, Mutant
+from .mutant import ROOT, Mutant, digest
 from .others import DIGESTS, REPRODUCE
 
 
@@ -22,7 +21,7 @@ class DigitMutant(Mutant):
 
     @property
     def identity(self) -> str:
-        return hashlib.sha256(f"{self.file}\0digit\0{self.seed}".encode()).hexdigest()[:12]
+        return digest(f"{self.file}\0digit\0{self.seed}")
 
 
 def digit_mutants(seed: int) -> list[DigitMutant]:

@@ -27,7 +27,12 @@ class Mutant:
     @property
     def identity(self) -> str:
         """Changes when the mutant does: what was found out about another one says nothing about it."""
-        return hashlib.sha256("\0".join((self.file, self.old, self.new)).encode()).hexdigest()[:12]
+        return digest("\0".join((self.file, self.old, self.new)))
+
+
+def digest(text: str) -> str:
+    """The first twelve hexadecimal digits of SHA-256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def mutated(mutant: Mutant) -> str:

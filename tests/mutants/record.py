@@ -1,4 +1,8 @@
-"""The committed record of what came out of each mutant."""
+"""The committed record of what came out of each mutant.
+
+An entry has the mutant's `name` and `id` (a digest of file, old and new text), the first test that failed, the seconds,
+and `source`, a digest of the file before the change: commits are renamed when branches move, texts are not.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +28,10 @@ def known(folder: Path = FOLDER) -> set[str]:
 
 def merge(folder: Path, mutants: list[Mutant], outcomes: list[dict]) -> None:
     """Put `outcomes` into the record; what it holds of mutants that are no longer in the table is dropped."""
-    from rsail.study.results import commit, write_result
+    from rsail.study.results import write_result
 
     held = {entry["id"]: entry for entry in read(folder)}
-    held |= {entry["id"]: {**entry, "commit": commit()} for entry in outcomes}
+    held |= {entry["id"]: entry for entry in outcomes}
     kept = [{**held[m.identity], "name": m.name} for m in mutants if m.identity in held]
     write_result(
         folder / NAME,

@@ -11,7 +11,7 @@ from mutants.table import all_mutants
 
 MUTANTS = all_mutants()
 SOURCE = """
-def scaled(x, weight=3.0):
+def scaled(x, weight=3.0, steps=4):
     '''1.0 - 2.0'''
     check(x, axis=-1, tolerance=0.5)
     y = -x[..., 1] + (
@@ -28,6 +28,7 @@ def test_every_constant_and_sign_of_a_source_is_found():
         mutant.name.removeprefix("made.scaled: "): mutant.new for mutant in sites.of_module("made", SOURCE)
     }
     assert found == {
+        "3.0 -> 1.5 in 3.0": "def scaled(x, weight=1.5, steps=4):",
         "+ -> - in -x[..., 1] + (x - 4.0 * weight ** 2)": "    y = -x[..., 1] - (",
         "- -> nothing in -x[..., 1]": "    y = x[..., 1] + (",
         "- -> + in x - 4.0 * weight ** 2": "        + 4.0 * weight**2",

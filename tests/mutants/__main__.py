@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from . import record
 from .copies import Copy
-from .mutant import Mutant, mutated
+from .mutant import ROOT, Mutant, digest, mutated
 from .table import all_mutants
 
 
@@ -113,12 +113,12 @@ def outcome(copy: Copy, mutant: Mutant) -> dict:
     else:
         passes = copy.passes(mutant.targets)
     seconds = _say(passes, start, mutant.name)
-    noticed_by = None if passes else copy.noticed_by
     return {
         "name": mutant.name,
         "id": mutant.identity,
-        "noticed_by": noticed_by,
+        "noticed_by": None if passes else copy.noticed_by,
         "seconds": round(seconds, 1),
+        "source": digest((ROOT / mutant.file).read_text(encoding="utf-8")),
     }
 
 

@@ -33,13 +33,12 @@ def counts(mutants: list[Mutant], entries: list[dict]) -> str:
         totals = [total + number for total, number in zip(totals, numbers, strict=True)]
         rows.append((area, *map(str, numbers)))
     rows.append(("all", *map(str, totals)))
-    made = sorted({entry["commit"][:12] for entry in entries})
     minutes = sum(entry["seconds"] for entry in entries) / 60.0
     return "\n\n".join(
         [
             markdown_table(rows, ("file", "constants and signs", "other changes", "noticed")),
             f"{sum(totals[:2])} mutants, {totals[2]} noticed, {sum(totals[:2]) - totals[2]} not; {minutes:.0f} "
-            f"minutes in all, at commit {', '.join(made)}. Left out with a reason: {len(EQUIVALENT)} changes that "
+            f"minutes in all. Left out with a reason: {len(EQUIVALENT)} changes that "
             "no test can notice. [The full list](tests/mutants/README.md) names each change and the first test "
             "that notices it.",
         ]

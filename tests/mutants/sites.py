@@ -1,7 +1,7 @@
 """Every constant of a formula in `rsail.exact` halved, and every sign flipped, found in the syntax tree.
 
-Left out is what no formula holds: indices, axes, sizes, messages, defaults of parameters, zeros, numbers below 1e-4
-(tolerances); and the changes that `equivalent` lists with the reason for which no test can notice them.
+Left out is what no formula holds: indices, axes, sizes, messages, whole numbers as defaults, zeros, numbers below
+1e-4 (tolerances); and the changes that `equivalent` lists with the reason for which no test can notice them.
 """
 
 from __future__ import annotations
@@ -79,7 +79,12 @@ def of_module(module: str, source: str) -> list[Mutant]:
 
 def _sites(node: ast.AST, scope: tuple[str, ...], whole: ast.AST | None) -> Iterator[tuple]:
     """(node, names of the functions around it, the expression around it) of each constant and sign."""
-    if isinstance(node, ast.JoinedStr | ast.Raise | ast.arguments) or _is_setting(node):
+    if isinstance(node, ast.JoinedStr | ast.Raise) or _is_setting(node):
+        return
+    if isinstance(node, ast.arguments):  # a default that is no whole number may be a weight
+        for default in (*node.defaults, *node.kw_defaults):
+            if isinstance(default, ast.Constant) and isinstance(default.value, float):
+                yield from _sites(default, scope, None)
         return
     if isinstance(node, ast.Subscript):  # an index is no number of a formula
         yield from _sites(node.value, scope, whole)

@@ -91,6 +91,14 @@ def test_naive_means_shrink_the_score_part_of_every_batch(case, baseline, count)
         assert_allclose(naive, factor * right, atol=1e-14)
 
 
+def test_the_kernel_of_triples_has_the_mean_of_the_pairs(case):
+    for term in case[2]:
+        law = np.einsum("i,j,k->ijk", term.probs, term.probs, term.probs)
+        mean = np.einsum("ijk,ijkd->d", law, estimators.triple_kernel(term))
+        pairs = np.einsum("i,j,ijd->d", term.probs, term.probs, estimators.pair_kernel(term, 0.0))
+        assert_allclose(mean, pairs, atol=1e-14)
+
+
 def test_shrink_factors():
     assert [estimators.shrink_factor("leave_one_out", k) for k in (3, 4, 5)] == [2 / 4, 3 / 5, 4 / 6]
     assert [estimators.shrink_factor("plain_mean", k) for k in (2, 4)] == [0.0, 0.5]

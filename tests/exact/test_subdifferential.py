@@ -43,6 +43,13 @@ def test_large_logits_do_not_overflow():
     assert_allclose(pieces(problem, theta, 0.1).value, problem.robust_loss(theta, 0.1), rtol=1e-12)
 
 
+def test_samples_reach_one_outward_normal():
+    whole = Subdifferential(np.zeros(2), np.array([[0.6, 0.8]]), np.array([0.0]), np.array([np.inf]))
+    rng = np.random.default_rng(0)
+    multiples = np.linalg.norm([whole.sample(rng) for _ in range(200)], axis=1)
+    assert 0.95 < multiples.max() <= 1.0
+
+
 def test_a_normal_whose_slope_is_given_is_added_as_it_is():
     normals = np.array([[0.0, 1.0], [1.0, 0.0]])
     whole = Subdifferential(np.array([1.0, 0.0]), normals, np.array([2.0, -3.0]), np.array([2.0, 3.0]))

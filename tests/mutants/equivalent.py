@@ -34,6 +34,7 @@ _BY_REASON = {
         "rscgd.certified_prox: 2 -> 1 in 2 ** k (2)",
         "descent._line_search: 0.5 -> 0.25 in 0.5 ** np.arange(max(0, 1 + int(np.log2(max(length * fastest / SHO ...",
         "descent._line_search: 1e-4 -> 5e-05 in 0.0001 * lengths",
+        "descent.descend: 0.25 -> 0.125 in 0.25",
         "moreau.constants: 100 -> 50 in 100",
         "moreau.solve_prox: 1e-3 -> 0.0005 in 0.001 / smoothing",
         "moreau.solve_prox: 0.1 -> 0.05 in 0.1 * step",

@@ -52,7 +52,7 @@ class Copy:
         if process.is_alive():
             os.killpg(process.pid, signal.SIGKILL)
             process.join()
-            self.noticed_by = f"no end after {TIMEOUT[notebooks]} s"
+            self.report = self.noticed_by = f"no end after {TIMEOUT[notebooks]} s"
             return False
         self.report = report.read_text(encoding="utf-8", errors="replace")
         # A mutant may keep the tests from being collected (2), and may crash a library (below 0).

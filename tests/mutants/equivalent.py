@@ -9,7 +9,7 @@ _BY_REASON = {
     "a weight of zero, up to rounding: the walk may stop or go on, at the same center": [
         "ball._walk: - -> nothing in -tolerance",
     ],
-    "a guard that no known points pass: the walk ends before, or the bounds do not meet": [
+    "a guard against walks in a circle: no points are known for which it lets a ball through": [
         "ball._walk: - -> + in most - least",
     ],
     "a shorter step towards the same center": [

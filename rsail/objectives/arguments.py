@@ -63,10 +63,11 @@ def base_law(losses, probs, *, name: str = "losses", law: str = "probs") -> tupl
     require(losses.ndim == 1 and len(losses) >= 1, f"{name}.shape", tuple(losses.shape), "(n,) with n >= 1")
     if probs is None:
         return losses, losses.new_full(losses.shape, 1 / len(losses))
+    single = losses.dtype != torch.float64 or getattr(probs, "dtype", None) == torch.float32
     probs = torch.as_tensor(probs, dtype=losses.dtype, device=losses.device).detach()
     require(probs.shape == losses.shape, f"{law}.shape", tuple(probs.shape), f"{tuple(losses.shape)}")
     if probs.device.type == "cpu":
-        total, slack = float(probs.double().sum()), 1e-9 if probs.dtype == torch.float64 else 1e-5
+        total, slack = float(probs.double().sum()), 1e-5 if single else 1e-9
         require(bool((probs >= 0).all()), law, probs.min().item(), "probabilities >= 0")
         require(abs(total - 1) <= slack, f"{law}.sum()", total, "1")
     return losses, probs

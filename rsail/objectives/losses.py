@@ -119,10 +119,10 @@ def slic_loss(pair_score: torch.Tensor, preference, *, beta: float) -> torch.Ten
 def ropo_loss(pair_score: torch.Tensor, preference, *, beta: float, alpha: float) -> torch.Tensor:
     """ROPO (arXiv 2404.04102): c (l + alpha sigma(-beta h)) for a label 1, c = 4 alpha / (1 + alpha)^2, l DPO's loss.
 
-    c makes the largest slope 1 in the margin for alpha >= 1. The second part is the same for both labels up to a
-    constant, and so tolerant to symmetric flips. The form of the second part comes from secondary sources, not from
-    the paper; the paper's choice of alpha > 0 is not known, so there is no default. The filtering and resampling of
-    ROPO's second version are not part of the loss.
+    c makes the largest slope in the margin 1 for alpha >= 1; for confidently contradicted pairs the slope falls to c
+    (DPO's is 1 there). The second part sums to a constant over both labels, and so tolerates symmetric flips. Its form
+    comes from secondary sources, not from the paper; the paper's choice of alpha > 0 is not known, so there is no
+    default. The filtering and resampling of ROPO's second version are not part of the loss.
     """
     alpha = positive("alpha", alpha)
     pair_score, preference, beta = comparison(pair_score, preference, beta)

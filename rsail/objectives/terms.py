@@ -215,6 +215,9 @@ def fpo_loss(
     for name, pair in (("lengths", lengths), ("distances", distances)):
         require(isinstance(pair, tuple) and len(pair) == 2, name, pair, "a pair")
     length_1, length_2 = (alike("lengths", length, "log_ratio_1", first) for length in lengths)
+    for length in (length_1, length_2):
+        if length.device.type == "cpu":
+            require(bool((length >= 1).all()), "lengths", length.min().item(), ">= 1")
     distance_1, distance_2 = (alike("distances", distance, "log_ratio_1", first) for distance in distances)
     margin = beta * (first / length_1 - second / length_2)
     won = margin - weight * beta * (distance_2 - distance_1.detach())

@@ -373,9 +373,9 @@ def test_bad_options_are_named(name, wrong, message):
 
 def test_other_bad_arguments_are_named():
     losses = tensor([1.0, 2.0])
-    with pytest.raises(ValueError, match="name must be one of chi2_ball, .* got 'cvar'"):
+    with pytest.raises(ValueError, match=r"name must be one of chi2_ball, .* got 'cvar'"):
         weights("cvar", losses, 0.1)
-    with pytest.raises(ValueError, match="option must be None for 'mean', got 0.1"):
+    with pytest.raises(ValueError, match=r"option must be None for 'mean', got 0\.1"):
         weights("mean", losses, 0.1)
     with pytest.raises(ValueError, match="temperature must be a finite number > 0, got None"):
         weights("dr_dpo", losses)

@@ -57,6 +57,6 @@ def chi2_without_one(
     candidates = torch.cat([losses.min()[None] - 1, losses, losses.max()[None] + 1])
     excess = (losses - candidates[:, None]).clamp(min=0)
     roots = (2 * radius * excess.square().mean(1)).sqrt()
-    best = (candidates + roots).argmin()
-    weights = excess[best] / torch.where(roots[best] > 0, len(losses) * roots[best], 1)
-    return candidates[best], candidates[best] + roots[best], weights
+    best = (candidates + roots).argmin()[None]  # as an index tensor: a number would have to be waited for
+    eta, root = candidates[best][0], roots[best][0]
+    return eta, eta + root, excess[best][0] / torch.where(root > 0, len(losses) * root, 1)

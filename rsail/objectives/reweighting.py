@@ -151,11 +151,9 @@ def group_robust(
     return ((1 - trade_off) / len(weights) + trade_off * weights) @ group_losses
 
 
-def _on_support(losses: torch.Tensor, probs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Losses less the largest of the support, zero off the support; and the base law on the largest losses."""
-    gaps = losses - torch.where(probs > 0, losses, -math.inf).max()
-    gaps = torch.where(probs > 0, gaps, 0)
-    return gaps, torch.where(gaps == 0, probs, 0)
+def _gaps(losses: torch.Tensor, probs: torch.Tensor) -> torch.Tensor:
+    """Losses less the largest of the support; zero off the support."""
+    return torch.where(probs > 0, losses - torch.where(probs > 0, losses, -math.inf).max(), 0)
 
 
 def _divergence(weights: torch.Tensor, probs: torch.Tensor) -> torch.Tensor:
@@ -163,24 +161,26 @@ def _divergence(weights: torch.Tensor, probs: torch.Tensor) -> torch.Tensor:
 
 
 def _kl_ball(losses: torch.Tensor, probs: torch.Tensor, radius: float) -> torch.Tensor:
-    gaps, largest = _on_support(losses, probs)
+    gaps = _gaps(losses, probs)
     scale = torch.where(gaps.min() < 0, -gaps.min(), 1)
-    low, high = scale.log() - 46.0, scale.log() + 46.0  # of log t: radii down to 1e-40 are met
+    low, high = scale.log() - 46.0, scale.log() + 46.0  # of log t, past all that rounding resolves
     for _ in range(BISECTIONS):  # KL falls in t
         middle = (low + high) / 2
         tilted = torch.softmax(probs.log() + gaps / middle.exp(), 0)
         too_far = _divergence(tilted, probs) > radius
         low, high = torch.where(too_far, middle, low), torch.where(too_far, high, middle)
-    tilted = torch.softmax(probs.log() + gaps / high.exp(), 0)
-    return torch.where(-largest.sum().log() <= radius, largest / largest.sum(), tilted)
+    return torch.softmax(
+        probs.log() + gaps / high.exp(), 0
+    )  # past -log P(largest losses) at the lowest t: on them
 
 
 def _chi2_ball(losses: torch.Tensor, probs: torch.Tensor, radius: float) -> torch.Tensor:
     """Weights P [l - eta]_+ / E_P [l - eta]_+ with E_P [l - eta]_+^2 = (1 + 2 radius) (E_P [l - eta]_+)^2.
 
-    The quotient of both moments rises with eta; a loss is cut if and only if the quotient at it is within the radius.
+    The quotient of both moments rises with eta to 1 / P(largest losses), so that a loss is cut if and only if the
+    quotient at it is within the radius. The largest are never cut; alone they keep their base law.
     """
-    gaps, largest = _on_support(losses, probs)
+    gaps = _gaps(losses, probs)
     values, order = gaps.sort()
     step = values.diff()
     above = probs[order].flip(0).cumsum(0).flip(0)[1:]  # mass above each step
@@ -196,7 +196,7 @@ def _chi2_ball(losses: torch.Tensor, probs: torch.Tensor, radius: float) -> torc
     room = (2 * radius * mass - (probs - kept).sum()).clamp(min=0)  # (1 + 2 radius) mass - 1, for a sum of 1
     slope = (room / torch.where(variance > 0, variance, 1)).sqrt()
     tilted = kept * (1 + slope * (gaps - center)).clamp(min=0)
-    return torch.where((1 + 2 * radius) * largest.sum() >= 1, largest / largest.sum(), tilted / tilted.sum())
+    return tilted / tilted.sum()
 
 
 def _tv_ball(losses: torch.Tensor, probs: torch.Tensor, radius: float) -> torch.Tensor:

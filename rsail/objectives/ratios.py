@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 
 from rsail.checks import positive, require
-from rsail.objectives.arguments import comparison, floating
+from rsail.objectives.arguments import floating, probability
 from rsail.objectives.losses import dpo_loss
 
 LARGEST_EXPONENT = 20.0  # of the ratio inside phi; published code cuts there, too
@@ -47,7 +47,7 @@ def chi_po_loss(
         log_ratio_1.shape == log_ratio_2.shape,
         "log_ratio_2.shape", tuple(log_ratio_2.shape), f"that of log_ratio_1, {tuple(log_ratio_1.shape)}",
     )  # fmt: skip
-    comparison(log_ratio_1, preference, beta)
+    preference = probability("preference", preference, "log_ratio_1", log_ratio_1)
     margin = beta * (chi_po_link(log_ratio_1) - chi_po_link(log_ratio_2))
     if reward_bound is not None:
         limit = 2 * positive("reward_bound", reward_bound)

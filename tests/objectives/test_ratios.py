@@ -81,6 +81,11 @@ def test_swapping_the_responses_changes_nothing():
     [
         ({"beta": 0.0}, ValueError, "beta must be a finite number > 0, got 0.0"),
         ({"preference": 1.2}, ValueError, r"preference must be in \[0, 1\], got 1.2"),
+        (
+            {"preference": tensor([0.5] * 3)},
+            ValueError,
+            r"preference.shape must be that of log_ratio_1, \(2,\), got \(3,\)",
+        ),
         ({"reward_bound": 0.0}, ValueError, "reward_bound must be a finite number > 0, got 0.0"),
         ({"log_ratio_1": [0.0, math.nan]}, NotFinite, "log_ratio_1 must be finite, got nan"),
         ({"log_ratio_2": [0.0, math.inf]}, NotFinite, "log_ratio_2 must be finite, got inf"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -40,10 +41,11 @@ def check_prompts(
     model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, prompts: list[str], max_new_tokens: int
 ) -> None:
     """Raise `ValueError` if a prompt is empty, or if the longest one and its response are too long for the model."""
-    _check_length(model, encode_prompts(tokenizer, prompts)[1], max_new_tokens)
+    check_length(model, encode_prompts(tokenizer, prompts)[1], max_new_tokens)
 
 
-def _check_length(model: torch.nn.Module, prompt_mask: torch.Tensor, max_new_tokens: int) -> None:
+def check_length(model: torch.nn.Module, prompt_mask: torch.Tensor, max_new_tokens: int) -> None:
+    """Raise `ValueError` if the longest prompt and its response are too long for the model."""
     longest, limit = int(prompt_mask.sum(1).max()), getattr(model.config, "max_position_embeddings", None)
     require(
         limit is None or longest + max_new_tokens <= limit,
@@ -71,39 +73,88 @@ def sample(
     """
     require(responses_per_prompt >= 1, "responses_per_prompt", responses_per_prompt, ">= 1")
     require(max_new_tokens >= 1, "max_new_tokens", max_new_tokens, ">= 1")
-    _check_length(model, prompt_mask, max_new_tokens)
-    device = next(model.parameters()).device
-    ids = prompt_ids.to(device).repeat_interleave(responses_per_prompt, dim=0)
-    mask = prompt_mask.to(device).repeat_interleave(responses_per_prompt, dim=0)
-    rows = len(ids)
-    uniforms = torch.rand(
-        rows, max_new_tokens, generator=generator, dtype=torch.float64, device=generator.device
-    ).to(device)
-    tokens = torch.full((rows, max_new_tokens), pad_token_id, dtype=torch.long, device=device)
-    alive = torch.zeros_like(tokens)
-    running = torch.ones(rows, dtype=torch.bool, device=device)
-    attention = torch.cat([mask, mask.new_ones(rows, max_new_tokens)], dim=1)
-    place = positions(attention)
-    cache, step_ids, start = DynamicCache(config=model.config), ids, 0
-    for t in range(max_new_tokens):
-        end = ids.shape[1] + t
-        logits = model(
-            input_ids=step_ids,
-            attention_mask=attention[:, :end],
-            position_ids=place[:, start:end],
-            past_key_values=cache,
+    check_length(model, prompt_mask, max_new_tokens)
+    reader = Reader(model, prompt_ids, prompt_mask, responses_per_prompt, max_new_tokens)
+    tokens, alive = decode(
+        lambda last: reader.read(last) / temperature,
+        draw_uniforms(len(reader.ids), max_new_tokens, generator, reader.ids.device),
+        eos_token_id=eos_token_id,
+        pad_token_id=pad_token_id,
+    )
+    return Samples(reader.ids, reader.mask, tokens, alive)
+
+
+class Reader:
+    """A model that reads K copies of each prompt and then one more token per row at a time, with a KV cache.
+
+    `ids`, `mask` (N, P) are the repeated prompts, N = X K.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        prompt_ids: torch.Tensor,
+        prompt_mask: torch.Tensor,
+        responses_per_prompt: int,
+        max_new_tokens: int,
+    ):
+        device = next(model.parameters()).device
+        self.model = model
+        self.ids = prompt_ids.to(device).repeat_interleave(responses_per_prompt, dim=0)
+        self.mask = prompt_mask.to(device).repeat_interleave(responses_per_prompt, dim=0)
+        self.attention = torch.cat([self.mask, self.mask.new_ones(len(self.mask), max_new_tokens)], dim=1)
+        self.positions = positions(self.attention)
+        self.cache, self.start = DynamicCache(config=model.config), 0
+
+    def read(self, tokens: torch.Tensor | None) -> torch.Tensor:
+        """Logits (N, V) of the next token, after the prompt for `tokens` None, else after one more token (N,)."""
+        step = self.ids if tokens is None else tokens[:, None]
+        end = self.start + step.shape[1]
+        logits = self.model(
+            input_ids=step,
+            attention_mask=self.attention[:, :end],
+            position_ids=self.positions[:, self.start : end],
+            past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
-        drawn = inverse_transform(logits / temperature, uniforms[:, t])
-        tokens[:, t] = torch.where(running, drawn, pad_token_id)
+        self.start = end
+        return logits
+
+
+def draw_uniforms(
+    rows: int, max_new_tokens: int, generator: torch.Generator, device: torch.device
+) -> torch.Tensor:
+    """The uniforms of all tokens, (N, T) in float64, drawn on the generator's device."""
+    return torch.rand(
+        rows, max_new_tokens, generator=generator, dtype=torch.float64, device=generator.device
+    ).to(device)
+
+
+def decode(
+    next_logits: Callable[[torch.Tensor | None], torch.Tensor],
+    uniforms: torch.Tensor,
+    *,
+    eos_token_id: int,
+    pad_token_id: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens and mask, (N, at most T), drawn from softmax(next_logits) with the uniforms (N, T).
+
+    `next_logits` is called with None first, then with the tokens (N,) of the step before.
+    """
+    rows, longest = uniforms.shape
+    tokens = torch.full((rows, longest), pad_token_id, dtype=torch.long, device=uniforms.device)
+    alive = torch.zeros_like(tokens)
+    running = torch.ones(rows, dtype=torch.bool, device=uniforms.device)
+    last = None
+    for t in range(longest):
+        drawn = inverse_transform(next_logits(last), uniforms[:, t])
+        last = tokens[:, t] = torch.where(running, drawn, pad_token_id)
         alive[:, t] = running
         running = running & (drawn != eos_token_id)
         if not running.any():
             break
-        step_ids, start = tokens[:, t : t + 1], end
-    used = t + 1
-    return Samples(ids, mask, tokens[:, :used], alive[:, :used])
+    return tokens[:, : t + 1], alive[:, : t + 1]
 
 
 def inverse_transform(logits: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:

@@ -3,12 +3,15 @@
 `pair_score` is h = [log pi(y1|x) - log pi_ref(y1|x)] - [log pi(y2|x) - log pi_ref(y2|x)], a floating-point tensor of
 any shape (a float or a NumPy array counts as float64), BEFORE multiplication by beta; log-probabilities are sums over
 response tokens, never means. `preference` is P(y1 > y2 | x) in [0, 1], a probability or a drawn label, one number or
-of the same shape. Each returns the loss per pair. Every option is neutral by default: the loss is then that of SAIL
-(of IPO, which has none).
+of the same shape; except in robust_sail and dpo_pro a probability p means the mean of the losses of both labels. Each
+returns the loss per pair. An option with a neutral value has it as its default: the loss is then that of SAIL. One
+without (alpha of ropo) must be given; dpo, ipo and slic have none.
+
+DPO on a probability is also the loss of OSP (arXiv 2405.14103, soft-preference cross-entropy) and of SAIL.
 
 Raises
 ------
-NotFinite (a `ValueError` and a `FloatingPointError`)
+rsail.objectives.NotFinite (a `ValueError` and a `FloatingPointError`)
     A pair score that is NaN or infinite.
 ValueError
     beta <= 0, a pair score of integers, a preference outside [0, 1] or of another shape, an option out of range.
@@ -20,37 +23,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, relu
 
-from rsail.checks import finite, nonnegative, number, positive, require
-
-
-class NotFinite(ValueError, FloatingPointError):
-    """A pair score that is NaN or infinite: a wrong argument of a loss, and the end of a run that diverged."""
-
-
-def _checked(pair_score, preference, beta: float) -> tuple[torch.Tensor, torch.Tensor, float]:
-    beta = positive("beta", beta)
-    if not isinstance(pair_score, torch.Tensor):
-        pair_score = torch.tensor(finite("pair_score", pair_score))
-    require(
-        pair_score.is_floating_point(),
-        "pair_score.dtype", pair_score.dtype, "a floating-point type (integers would cut preferences to 0 or 1)",
-    )  # fmt: skip
-    preference = torch.as_tensor(preference, dtype=pair_score.dtype, device=pair_score.device)
-    require(
-        preference.shape in (pair_score.shape, torch.Size([])),
-        "preference.shape", tuple(preference.shape), f"that of pair_score, {tuple(pair_score.shape)}",
-    )  # fmt: skip
-    # Looking at values would make a GPU wait for them: there, the oracles' own checks have to do.
-    if pair_score.device.type == "cpu":
-        inside = (preference >= 0) & (preference <= 1)  # false for NaN, too
-        if not inside.all():
-            raise ValueError(f"preference must be in [0, 1], got {preference[~inside].flatten()[0].item()}")
-        whole = pair_score.isfinite()
-        if not whole.all():
-            raise NotFinite(f"pair_score must be finite, got {pair_score[~whole].flatten()[0].item()}")
-    return pair_score, preference, beta
+from rsail.checks import nonnegative, number, positive, require
+from rsail.objectives.arguments import comparison
 
 
 def dpo_loss(pair_score: torch.Tensor, preference, *, beta: float) -> torch.Tensor:
@@ -58,7 +34,7 @@ def dpo_loss(pair_score: torch.Tensor, preference, *, beta: float) -> torch.Tens
 
     With a label p in {0, 1} it is DPO's (arXiv 2305.18290, eq. 7).
     """
-    return _nominal(*_checked(pair_score, preference, beta))
+    return _nominal(*comparison(pair_score, preference, beta))
 
 
 def _nominal(pair_score: torch.Tensor, preference: torch.Tensor, beta: float) -> torch.Tensor:
@@ -92,7 +68,7 @@ def robust_sail_loss(
     """
     rho = nonnegative("rho", rho)
     require(drawn is None or isinstance(drawn, bool), "drawn", drawn, "True, False or None")
-    pair_score, preference, beta = _checked(pair_score, preference, beta)
+    pair_score, preference, beta = comparison(pair_score, preference, beta)
     loss = _nominal(pair_score, preference, beta)
     if rho == 0:
         return loss
@@ -107,7 +83,7 @@ def robust_sail_loss(
 def cdpo_loss(pair_score: torch.Tensor, preference, *, beta: float, smoothing: float = 0.0) -> torch.Tensor:
     """Conservative DPO: labels smoothed to (1 - e) p + e (1 - p), e = `smoothing` in [0, 1/2]; 0 is DPO."""
     require(0 <= number(smoothing) <= 0.5, "smoothing", smoothing, "in [0, 1/2]")
-    pair_score, preference, beta = _checked(pair_score, preference, beta)
+    pair_score, preference, beta = comparison(pair_score, preference, beta)
     return _nominal(pair_score, (1 - smoothing) * preference + smoothing * (1 - preference), beta)
 
 
@@ -117,7 +93,7 @@ def rdpo_loss(pair_score: torch.Tensor, preference, *, beta: float, flip_rate: f
     ((1 - e) l(p) - e l(1 - p)) / (1 - 2 e), e = `flip_rate` in [0, 1/2); can be negative; 0 is DPO.
     """
     require(0 <= number(flip_rate) < 0.5, "flip_rate", flip_rate, "in [0, 1/2)")
-    pair_score, preference, beta = _checked(pair_score, preference, beta)
+    pair_score, preference, beta = comparison(pair_score, preference, beta)
     straight = _nominal(pair_score, preference, beta)
     flipped = _nominal(pair_score, 1 - preference, beta)
     return ((1 - flip_rate) * straight - flip_rate * flipped) / (1 - 2 * flip_rate)
@@ -125,9 +101,62 @@ def rdpo_loss(pair_score: torch.Tensor, preference, *, beta: float, flip_rate: f
 
 def ipo_loss(pair_score: torch.Tensor, preference, *, beta: float) -> torch.Tensor:
     """IPO (arXiv 2310.12036, eq. 17): p (h - 1/(2 beta))^2 + (1 - p)(h + 1/(2 beta))^2, h a sum over tokens."""
-    pair_score, preference, beta = _checked(pair_score, preference, beta)
+    pair_score, preference, beta = comparison(pair_score, preference, beta)
     target = 1 / (2 * beta)
     return preference * (pair_score - target) ** 2 + (1 - preference) * (pair_score + target) ** 2
+
+
+def slic_loss(pair_score: torch.Tensor, preference, *, beta: float) -> torch.Tensor:
+    """The hinge of SLiC-HF (arXiv 2305.10425) on the margin: p [1 - beta h]_+ + (1 - p) [1 + beta h]_+.
+
+    At the kink |beta h| = 1 the subgradient is that of the flat side.
+    """
+    pair_score, preference, beta = comparison(pair_score, preference, beta)
+    margin = beta * pair_score
+    return preference * relu(1 - margin) + (1 - preference) * relu(1 + margin)
+
+
+def ropo_loss(pair_score: torch.Tensor, preference, *, beta: float, alpha: float) -> torch.Tensor:
+    """ROPO (arXiv 2404.04102): c (l + alpha sigma(-beta h)) for a label 1, c = 4 alpha / (1 + alpha)^2, l DPO's loss.
+
+    c makes the largest slope in the margin 1 for alpha >= 1; for confidently contradicted pairs the slope falls to c
+    (DPO's is 1 there). The second part sums to a constant over both labels, and so tolerates symmetric flips. Its form
+    comes from secondary sources, not from the paper; the paper's choice of alpha > 0 is not known, so there is no
+    default. The filtering and resampling of ROPO's second version are not part of the loss.
+    """
+    alpha = positive("alpha", alpha)
+    pair_score, preference, beta = comparison(pair_score, preference, beta)
+    margin = beta * pair_score
+    wrong = preference * torch.sigmoid(-margin) + (1 - preference) * torch.sigmoid(margin)
+    return 4 * alpha / (1 + alpha) ** 2 * (_nominal(pair_score, preference, beta) + alpha * wrong)
+
+
+def tv_robust_loss(pair_score: torch.Tensor, preference, *, beta: float, radius: float = 0.0) -> torch.Tensor:
+    """Worst case over laws of the label within total variation `radius` of the OBSERVED one, in [0, 1]; 0 is DPO.
+
+    The listwise set of arXiv 2607.01715 for two responses: l + radius [beta h]_+ for a label 1, l + radius [-beta h]_+
+    for a label 0. On a probability p it is the mean of both, l + radius (p [beta h]_+ + (1 - p) [-beta h]_+), which is
+    NOT robust_sail's rho beta |h|: that set is centred on the probability. At h = 0 the subgradient is DPO's.
+    """
+    require(0 <= number(radius) <= 1, "radius", radius, "in [0, 1]")
+    pair_score, preference, beta = comparison(pair_score, preference, beta)
+    margin = beta * pair_score
+    excess = preference * relu(margin) + (1 - preference) * relu(-margin)
+    return _nominal(pair_score, preference, beta) + radius * excess
+
+
+def dpo_pro_loss(pair_score: torch.Tensor, preference, *, beta: float, radius: float = 0.0) -> torch.Tensor:
+    """DPO-PRO (arXiv 2509.02709): worst case over the soft label in a chi-square ball around p; 0 is DPO.
+
+    The ball is (p' - p)^2 / p + (p' - p)^2 / (1 - p) <= `radius` >= 0, without a factor 1/2, so that
+    |p' - p| <= d = sqrt(radius p (1 - p)), cut to [0, 1]: the loss is l + c beta |h| with c = min(p, d) for h > 0 and
+    min(1 - p, d) for h < 0. A certain or a drawn label (p in {0, 1}) gives DPO: the method needs probabilities.
+    """
+    radius = nonnegative("radius", radius)
+    pair_score, preference, beta = comparison(pair_score, preference, beta)
+    reach = (radius * preference * (1 - preference)).sqrt()
+    room = torch.where(pair_score > 0, preference, 1 - preference)
+    return _nominal(pair_score, preference, beta) + torch.minimum(room, reach) * beta * pair_score.abs()
 
 
 LOSSES: dict[str, Callable[..., torch.Tensor]] = {
@@ -136,4 +165,8 @@ LOSSES: dict[str, Callable[..., torch.Tensor]] = {
     "cdpo": cdpo_loss,
     "rdpo": rdpo_loss,
     "ipo": ipo_loss,
+    "slic": slic_loss,
+    "ropo": ropo_loss,
+    "tv_robust": tv_robust_loss,
+    "dpo_pro": dpo_pro_loss,
 }

@@ -61,7 +61,11 @@ def full_list(mutants: list[Mutant], entries: list[dict]) -> str:
         ]
         parts += [f"## {area}", markdown_table(rows, ("change", "noticed by"))]
     rows = [(_code(name), reason) for name, reason in EQUIVALENT.items()]
-    parts += ["## Left out", "No test can notice these, because the results are the same:", markdown_table(rows, ("change", "reason"))]
+    parts += [
+        "## Left out",
+        "No test can notice these, because the results are the same:",
+        markdown_table(rows, ("change", "reason")),
+    ]
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,6 +1,8 @@
 """The pair losses against the exact engine, against their formulas, and against finite differences."""
 
+import inspect
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,10 +12,29 @@ from hypothesis import strategies as st
 
 from rsail.exact import losses as exact
 from rsail.exact.one_pair import one_pair_loss
-from rsail.objectives import LOSSES, NotFinite, cdpo_loss, dpo_loss, ipo_loss, rdpo_loss, robust_sail_loss
+from rsail.objectives import (
+    LOSSES,
+    NotFinite,
+    cdpo_loss,
+    dpo_loss,
+    ipo_loss,
+    rdpo_loss,
+    robust_sail_loss,
+    ropo_loss,
+    slic_loss,
+)
 from rsail.oracles import bias, truth
 
-OPTIONS = {"robust_sail": {"rho": 0.1}, "cdpo": {"smoothing": 0.1}, "rdpo": {"flip_rate": 0.1}}
+OPTIONS = {
+    "robust_sail": {"rho": 0.1},
+    "cdpo": {"smoothing": 0.1},
+    "rdpo": {"flip_rate": 0.1},
+    "ropo": {"alpha": 6.0},
+    "tv_robust": {"radius": 0.1},
+    "dpo_pro": {"radius": 0.3},
+}
+# What has to be given: alpha has no value at which ropo is DPO.
+REQUIRED = {"ropo": {"alpha": 6.0}}
 SEEDED = settings(deadline=None, derandomize=True, max_examples=200)
 
 
@@ -138,11 +159,15 @@ def test_rho_zero_is_sail_bit_for_bit():
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
-def test_every_loss_has_one_signature_and_neutral_options(name):
+def test_every_loss_has_one_signature_and_an_option_is_neutral_or_required(name):
     score, preference = tensor([-2.0, 0.0, 3.0]), tensor([0.0, 0.4, 1.0])
-    loss = LOSSES[name](score, preference, beta=0.1)
-    nominal = ipo_loss if name == "ipo" else dpo_loss
-    assert torch.equal(loss, nominal(score, preference, beta=0.1))
+    parameters = inspect.signature(LOSSES[name]).parameters.values()
+    assert [p.name for p in parameters][:3] == ["pair_score", "preference", "beta"]
+    needed = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty} - {"beta"}
+    assert needed == set(REQUIRED.get(name, {}))
+    loss = LOSSES[name](score, preference, beta=0.1, **REQUIRED.get(name, {}))
+    of_their_own = {"ipo": ipo_loss, "slic": slic_loss, "ropo": partial(ropo_loss, alpha=6.0)}
+    assert torch.equal(loss, of_their_own.get(name, dpo_loss)(score, preference, beta=0.1))
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
@@ -154,25 +179,25 @@ def test_floats_and_arrays_are_scores_in_double_precision(name):
         np.array([0.3, -2.0], dtype=np.float32),
         [1, 2],
     ):
-        loss = LOSSES[name](score, 0.7, beta=0.1)
+        loss = LOSSES[name](score, 0.7, beta=0.1, **REQUIRED.get(name, {}))
         assert loss.dtype == torch.float64
-        assert torch.equal(loss, LOSSES[name](tensor(score), 0.7, beta=0.1))
+        assert torch.equal(loss, LOSSES[name](tensor(score), 0.7, beta=0.1, **REQUIRED.get(name, {})))
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.bool, torch.complex64])
 def test_scores_that_are_no_floating_point_tensor_are_refused(name, dtype):
     with pytest.raises(ValueError, match=rf"pair_score.dtype must be a floating-point type .* got {dtype}"):
-        LOSSES[name](torch.ones(2, dtype=dtype), 0.7, beta=0.1)
+        LOSSES[name](torch.ones(2, dtype=dtype), 0.7, beta=0.1, **REQUIRED.get(name, {}))
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_a_score_that_is_not_finite_is_named(name, value):
     with pytest.raises(NotFinite, match=f"pair_score must be finite, got {value}"):
-        LOSSES[name](torch.tensor([0.0, value]), 0.7, beta=0.1)
+        LOSSES[name](torch.tensor([0.0, value]), 0.7, beta=0.1, **REQUIRED.get(name, {}))
     with pytest.raises(ValueError, match=f"pair_score must be finite, got {value}"):
-        LOSSES[name](value, 0.7, beta=0.1)
+        LOSSES[name](value, 0.7, beta=0.1, **REQUIRED.get(name, {}))
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))

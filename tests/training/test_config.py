@@ -77,7 +77,10 @@ def test_rho_is_passed_to_the_robust_loss_alone():
         (["task.kind=poems"], "task.kind: Input should be 'language' or 'imdb', got 'poems'"),
         (["labels=maybe"], "labels: Input should be 'probability' or 'drawn', got 'maybe'"),
         (["optimizer=lion"], "optimizer: Input should be 'adamw' or 'sgd', got 'lion'"),
-        (["loss=hinge"], "loss must be one of cdpo, dpo, ipo, rdpo, robust_sail, got 'hinge'"),
+        (
+            ["loss=hinge"],
+            "loss must be one of cdpo, dpo, dpo_pro, ipo, rdpo, robust_sail, ropo, slic, tv_robust, got 'hinge'",
+        ),
         (["loss=cdpo"], "loss_options must be values for exactly ['smoothing'], the options of 'cdpo', got {}"),
         (["loss_options.smoothing=0.1"], "loss_options must be values for exactly [], the options of 'robust_sail'"),
         (["loss=cdpo", "loss_options.smoothing=0.7"], "smoothing must be in [0, 1/2], got 0.7"),

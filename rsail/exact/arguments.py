@@ -64,3 +64,10 @@ def preference_table(preferences, shape: tuple[int, int]) -> np.ndarray:
         preferences.shape == expected, "preferences.shape", preferences.shape, f"(X, Y, Y) = {expected}"
     )
     return preferences
+
+
+def reward_table(rewards, shape: tuple[int, int]) -> np.ndarray:
+    """r(x, y) as finite float64 of shape (X, Y)."""
+    rewards = checks.finite("rewards", rewards)
+    checks.require(rewards.shape == tuple(shape), "rewards.shape", rewards.shape, f"(X, Y) = {tuple(shape)}")
+    return rewards

@@ -71,3 +71,10 @@ def reward_table(rewards, shape: tuple[int, int]) -> np.ndarray:
     rewards = checks.finite("rewards", rewards)
     checks.require(rewards.shape == tuple(shape), "rewards.shape", rewards.shape, f"(X, Y) = {tuple(shape)}")
     return rewards
+
+
+def count(name: str, value, *, least: int = 1) -> int:
+    """`value` as an int; raises unless it is an integer of at least `least`."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    checks.require(whole and value >= least, name, value, f"an integer >= {least}")
+    return int(value)

@@ -9,7 +9,7 @@ from scipy.special import expit
 
 from rsail import checks
 from rsail.exact import gibbs
-from rsail.exact.arguments import policies, prompt_weights
+from rsail.exact.arguments import count, policies, prompt_weights
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -71,21 +71,21 @@ class LinearBandit:
         """J* - J(pi)."""
         return gibbs.regret(log_probs, self.rewards, self.ref_log_probs, **self._settings)
 
-    def draw(self, log_probs_1, log_probs_2, count: int, rng: np.random.Generator):
-        """`count` prompts with one response of each policy and a Bradley-Terry label.
+    def draw(self, log_probs_1, log_probs_2, size: int, rng: np.random.Generator):
+        """`size` prompts with one response of each policy and a Bradley-Terry label.
 
         Returns
         -------
-        moves : array (count, d)
+        moves : array (size, d)
             phi(x, y1) - phi(x, y2).
-        labels : array (count,)
+        labels : array (size,)
             1.0 where the first was preferred, P = sigma(<theta, move>), else 0.0.
         """
-        checks.require(checks.number(count) >= 0, "count", count, "an integer >= 0")
-        prompts = rng.choice(len(self.prompt_probs), size=count, p=self.prompt_probs)
+        size = count("size", size, least=0)
+        prompts = rng.choice(len(self.prompt_probs), size=size, p=self.prompt_probs)
         first, second = (_responses(log_probs, prompts, rng) for log_probs in (log_probs_1, log_probs_2))
         moves = self.features[prompts, first] - self.features[prompts, second]
-        return moves, (rng.random(count) < expit(moves @ self.theta)).astype(float)
+        return moves, (rng.random(size) < expit(moves @ self.theta)).astype(float)
 
     @property
     def _settings(self) -> dict:
@@ -114,6 +114,19 @@ def random_bandit(
     return LinearBandit(features, theta, beta, ref, rng.dirichlet(np.full(prompts, 5.0)))
 
 
+def rare_response_bandit(
+    rng: np.random.Generator, responses: int, dimension: int, *, beta: float
+) -> LinearBandit:
+    """One prompt, one response in `responses` that alone shows the feature which pays: its reward is 3, theirs small.
+
+    The uniform reference almost never draws it, so that what a second arm looks for decides how fast it is found.
+    """
+    features = np.zeros((1, count("responses", responses, least=2), count("dimension", dimension, least=2)))
+    features[0, 1:, :-1] = 0.4 * rng.normal(size=(responses - 1, dimension - 1))
+    features[0, 0, -1] = 1.0
+    return LinearBandit(features, np.append(0.5 * rng.normal(size=dimension - 1), 3.0), beta)
+
+
 def li_features(contexts: int, *, swapped: bool = False) -> np.ndarray:
     """Features (contexts, 4, 2) of the bandit of Li, Xu and Yu, arXiv 2312.10584, from their code.
 
@@ -121,8 +134,7 @@ def li_features(contexts: int, *, swapped: bool = False) -> np.ndarray:
     phi(s, a) = ((a + 1) cos(pi s), sin(pi s) / (a + 1)). `swapped` exchanges sine and cosine: their policy's features,
     which cannot express the reward.
     """
-    checks.require(checks.number(contexts) >= 1, "contexts", contexts, "an integer >= 1")
-    state = ((np.arange(contexts) + 0.5) / contexts)[:, None]
+    state = ((np.arange(count("contexts", contexts)) + 0.5) / contexts)[:, None]
     waves = (np.cos(np.pi * state), np.sin(np.pi * state))
     first, second = waves[::-1] if swapped else waves
     action = np.arange(1.0, 5.0)

@@ -22,7 +22,7 @@ from scipy.special import log_softmax
 
 from rsail import checks
 from rsail.exact import gibbs, pessimism
-from rsail.exact.arguments import policies, prompt_weights
+from rsail.exact.arguments import count, policies, prompt_weights
 from rsail.exact.bandit import LinearBandit, mean_features
 
 SCHEMES = ("enhancer", "on_policy", "reference", "uniform")
@@ -41,7 +41,9 @@ class Exploration:
     log_probs: np.ndarray  # (T, X, Y), the main policies
 
 
-def information_gain(log_probs, main_log_probs, features, design, *, width: float, prompt_probs=None) -> float:
+def information_gain(
+    log_probs, main_log_probs, features, design, *, width: float, prompt_probs=None
+) -> float:
     """Gamma = width |E phi(pi1) - E phi(pi)|_{Sigma^-1}; policies (X, Y), features (X, Y, d), design (d, d)."""
     move = mean_features(features, main_log_probs, prompt_probs) - mean_features(
         features, log_probs, prompt_probs
@@ -107,12 +109,10 @@ def enhancer(
         axes = np.linalg.eigh(spread)[1].T
         directions = np.concatenate([axes, -axes])
     directions = checks.finite("directions", directions)
-    best, best_gain = main, 0.0
-    for start in directions:
-        log_probs, gain = _ascend(white, main, start / np.linalg.norm(start), beta, width, mu)
-        if gain > best_gain:
-            best, best_gain = log_probs, gain
-    return best
+    ends = [_ascend(white, main, start, 1e-3, beta, width, mu) for start in directions]
+    # Only the best end is worth sharpening.
+    best = max(ends, key=lambda end: end[1])
+    return _ascend(white, main, best[2], 1e-13, beta, width, mu)[0]
 
 
 def ensemble_pair(scores, head: int) -> tuple[int, int]:
@@ -157,8 +157,7 @@ def explore(
         Comparisons to begin with.
     """
     checks.one_of("scheme", scheme, SCHEMES)
-    checks.require(checks.number(rounds) >= 1, "rounds", rounds, "an integer >= 1")
-    checks.require(checks.number(batch) >= 1, "batch", batch, "an integer >= 1")
+    rounds, batch = count("rounds", rounds), count("batch", batch)
     features, mu = bandit.features, bandit.prompt_probs
     dimension = features.shape[-1]
     moves, labels = (np.zeros((0, dimension)), np.zeros(0)) if offline is None else offline
@@ -183,17 +182,17 @@ def explore(
     return Exploration(*map(np.array, (regrets, seconds, gains, potentials, log_dets, mains)))
 
 
-def _ascend(white, main, direction, beta, width, mu) -> tuple[np.ndarray, float]:
-    """Follow `direction` to a fixed point; the policy (X, Y) there and its gain divided by `width`."""
-    best, gain = main, 0.0
-    for _ in range(500):
+def _ascend(white, main, direction, tolerance, beta, width, mu) -> tuple[np.ndarray, float, np.ndarray]:
+    """Follow `direction` until the gain rises by less than `tolerance`; policy (X, Y), gain / width, direction (d,)."""
+    best, gain, direction = main, 0.0, direction / np.linalg.norm(direction)
+    for _ in range(1000):
         log_probs = _tilt(white @ direction, main, beta, width, mu)
         move = np.einsum("x,xy,xyd->d", mu, np.exp(log_probs), white)
         size = float(np.linalg.norm(move))
-        if not size > gain * (1.0 + 1e-13):
+        if not size > gain * (1.0 + tolerance):
             break
         best, gain, direction = log_probs, size, move / size
-    return best, gain
+    return best, gain, direction
 
 
 def _tilt(scores, main, beta, width, mu) -> np.ndarray:

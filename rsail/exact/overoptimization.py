@@ -12,6 +12,7 @@ from scipy.integrate import quad
 from scipy.special import ndtr
 
 from rsail import checks
+from rsail.exact.arguments import count
 
 
 def best_of_n_gold(distance, a: float, b: float) -> np.ndarray | float:
@@ -45,10 +46,12 @@ def expected_maximum(n: int) -> float:
 
     E M = int_0^inf (1 - F(x)^n) dx - int_{-inf}^0 F(x)^n dx.
     """
-    checks.require(checks.number(n) >= 1, "n", n, "an integer >= 1")
+    n = count("n", n)
     # 1 - F^n = -expm1(n log(1 - tail)) keeps its digits far out.
     return float(
-        quad(lambda x: -np.expm1(n * np.log1p(-ndtr(-x))) - ndtr(-x) ** n, 0.0, 40.0, epsabs=1e-13, limit=200)[0]
+        quad(
+            lambda x: -np.expm1(n * np.log1p(-ndtr(-x))) - ndtr(-x) ** n, 0.0, 40.0, epsabs=1e-13, limit=200
+        )[0]
     )
 
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaln, logsumexp
+from scipy.special import gammaln
 
 from rsail import checks
-from rsail.exact.arguments import distribution
+from rsail.exact.arguments import count, distribution
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def best_of_n_law(probs, scores, n: int) -> np.ndarray:
     p(y) / p(tie of y) * [F(s)^n - F(s-)^n], F the distribution function of the score. Worst of n: negate the scores.
     """
     probs, scores = _laws(probs, scores)
-    n = _count("n", n)
+    n = count("n", n)
     below, tie = _masses(probs, scores)
     share = np.divide(probs, tie, out=np.zeros_like(probs), where=tie > 0)
     return share * ((below + tie) ** n - below**n)
@@ -42,7 +42,7 @@ def best_of_n_law(probs, scores, n: int) -> np.ndarray:
 
 def best_of_n_kl_bound(n: int) -> float:
     """log n - (n - 1) / n: KL(best of n || base) is at most this, and tends to it as all responses become rare."""
-    n = _count("n", n)
+    n = count("n", n)
     return float(np.log(n) - (n - 1) / n)
 
 
@@ -62,7 +62,7 @@ def best_worst_pair_law(probs, scores, n: int) -> tuple[np.ndarray, np.ndarray]:
         If all responses of positive probability have one score, or n < 2.
     """
     probs, scores = _laws(probs, scores)
-    n = _count("n", n, least=2)
+    n = count("n", n, least=2)
     below, tie = _masses(probs, scores)
     share = np.divide(probs, tie, out=np.zeros_like(probs), where=tie > 0)
     top, bottom = (below + tie)[..., :, None], below[..., None, :]
@@ -90,7 +90,7 @@ def best_of_n_estimate(proxy, gold, n: int) -> float:
     proxy, gold = checks.finite("proxy", proxy), checks.finite("gold", gold)
     checks.require(proxy.ndim == 1, "proxy.shape", proxy.shape, "(N,)")
     checks.require(gold.shape == proxy.shape, "gold.shape", gold.shape, f"{proxy.shape}")
-    n, size = _count("n", n), len(proxy)
+    n, size = count("n", n), len(proxy)
     checks.require(n <= size, "n", n, f"at most the number of draws, {size}")
     place = np.arange(n, size + 1.0)
     # C(i - 1, n - 1) / C(N, n) by log-gamma: the coefficients themselves overflow.
@@ -160,25 +160,10 @@ def uncertainty_weighted_ensemble(scores, *, weight: float, unbiased: bool) -> n
     return scores.mean(axis=0) - checks.nonnegative("weight", weight) * spread
 
 
-def log_mean_acceptance(probs, rewards, *, beta: float) -> np.ndarray:
-    """log of RSO's rate, (...), where the rate itself underflows: log Z - max r / beta."""
-    probs, rewards = _laws(probs, rewards, name="rewards")
-    beta = checks.positive("beta", beta)
-    top = np.where(probs > 0, rewards, -np.inf).max(axis=-1)
-    return logsumexp((rewards - top[..., None]) / beta, b=probs, axis=-1)
-
-
 def _laws(probs, scores, name: str = "scores") -> tuple[np.ndarray, np.ndarray]:
     probs, scores = distribution("probs", probs), checks.finite(name, scores)
     checks.require(scores.shape == probs.shape, f"{name}.shape", scores.shape, f"{probs.shape}")
     return probs, scores
-
-
-def _count(name: str, value, least: int = 1) -> int:
-    checks.require(
-        checks.number(value) >= least and checks.number(value) % 1 == 0, name, value, f"an integer >= {least}"
-    )
-    return int(value)
 
 
 def _masses(probs: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,8 +8,9 @@ policy, and adds them to the data. What a second policy pi can teach is the info
 The enhancer is the policy with the largest gain among those that pay for their distance from pi1 with it,
 beta E_x KL(pi || pi1) <= Gamma(pi).
 
-Sources: W. Xiong et al., arXiv 2312.11456 (GSHF), algorithm 2; H. Dong et al., arXiv 2405.07863, eq. 8 and theorem 1
-(the equation prints the KL with a comma; read pi first); the finite-candidate form is that of the oat library.
+Sources: W. Xiong et al., arXiv 2312.11456 (GSHF), algorithm 2; H. Dong et al., arXiv 2405.07863, eq. 8 and
+theorem 1 (the equation prints the KL with a comma; read pi first); the finite-candidate form is that of the
+oat library.
 """
 
 from __future__ import annotations
@@ -83,10 +84,10 @@ def enhancer(
 ) -> np.ndarray:
     """A policy (X, Y) of the set with the largest information gain, from each of several directions.
 
-    Gamma = max over unit u of width <u, E phi(pi) - E phi(pi1)> in the metric of Sigma^-1. For a fixed u the best policy is
-    pi1 tilted along u, as far as the set allows: a root of one variable. Taking u as the direction in which that policy
-    lies, and so on, raises Gamma in every step; the best end over all starts is returned. Every maximizer is a fixed point,
-    so that with all directions of the sphere as starts the maximum is global.
+    Gamma = max over unit u of width <u, E phi(pi) - E phi(pi1)> in the metric of Sigma^-1. For a fixed u the
+    best policy is pi1 tilted along u, as far as the set allows: a root of one variable. Taking u as the direction in which
+    that policy lies, and so on, raises Gamma in every step; the best end over all starts is returned. Every
+    maximizer is a fixed point, so that with all directions of the sphere as starts the maximum is global.
 
     Parameters
     ----------
@@ -118,8 +119,8 @@ def enhancer(
 def ensemble_pair(scores, head: int) -> tuple[int, int]:
     """Finite-candidate enhancer: the candidate that head `head` likes best, and the one it can learn most from.
 
-    The second maximizes the variance over the heads of r_e(first) - r_e(j), with n - 1 in the denominator; scores (E, N) of
-    E >= 2 heads are rewards before the sigmoid. Without disagreement both are the same candidate.
+    The second maximizes the variance over the heads of r_e(first) - r_e(j), with n - 1 in the denominator;
+    scores (E, N) of E >= 2 heads are rewards before the sigmoid. Without disagreement both are the same candidate.
     """
     scores = checks.finite("scores", scores)
     checks.require(
@@ -198,8 +199,8 @@ def _ascend(white, main, direction, tolerance, beta, width, mu) -> tuple[np.ndar
 def _tilt(scores, main, beta, width, mu) -> np.ndarray:
     """pi1 exp(t scores), normalized, with the largest t at which width E scores >= beta KL.
 
-    `scores` (X, Y) have mean zero under pi1. The difference of the two sides rises up to t = width / beta and falls from there,
-    towards that of the policy that takes the largest score everywhere.
+    `scores` (X, Y) have mean zero under pi1. The difference of the two sides rises up to t = width / beta and
+    falls from there, towards that of the policy that takes the largest score everywhere.
     """
 
     def slack(t):

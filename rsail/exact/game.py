@@ -3,11 +3,11 @@
     J(p1, p2) = E_x[p1^T R p2 - beta KL(p1 || pi_ref) + beta KL(p2 || pi_ref)]
 
 R[x, i, j] is the payoff to player 1, R = -R^T. For the log-odds payoff log P(i > j) - log P(j > i) of a Bradley-Terry
-preference, R is a difference of rewards and the Nash policy is the reward's Gibbs policy. Best responses are Gibbs policies,
-so that the duality gap of any pair of policies is exact.
+preference, R is a difference of rewards and the Nash policy is the reward's Gibbs policy. Best responses are
+Gibbs policies, so that the duality gap of any pair of policies is exact.
 
-Sources: C. Ye et al., arXiv 2402.07314; R. Munos et al., arXiv 2312.00886 (payoff P). Newton's method with its argument,
-the duality of the version space and that both its players are one policy are additions.
+Sources: C. Ye et al., arXiv 2402.07314; R. Munos et al., arXiv 2312.00886 (payoff P). Newton's method with its
+argument, the duality of the version space and that both its players are one policy are additions.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def best_response(log_probs, payoff, ref_log_probs, *, beta: float, player: int)
 
 
 def guaranteed_value(log_probs, payoff, ref_log_probs, *, beta: float, prompt_probs=None) -> float:
-    """J(p1, dagger) = min over p2 of J(p1, p2); 0 only for the Nash policy of an antisymmetric payoff, else below."""
+    """J(p1, dagger) = min over p2 of J(p1, p2): at most 0 for an antisymmetric payoff, and 0 only for Nash."""
     reply = best_response(log_probs, payoff, ref_log_probs, beta=beta, player=2)
     return game_value(log_probs, reply, payoff, ref_log_probs, beta=beta, prompt_probs=prompt_probs)
 
@@ -89,8 +89,8 @@ def best_against_mixture(payoffs, weights, ref_log_probs, *, beta: float) -> np.
     """argmax over p of sum_k weights_k min_q J_k(p, q), (X, Y), for payoffs (M, X, Y, Y) and weights (M,).
 
     Its logits z solve z = log pi_ref + sum_k w_k R_k q_k / beta, q_k being the reply to softmax(z). With
-    D = diag p - p p^T and Q_k alike the Jacobian is 1 + sum_k w_k R_k Q_k R_k^T D / beta^2, whose eigenvalues are at least 1
-    (a product of two positive semidefinite matrices), so that damped Newton cannot stop before the solution.
+    D = diag p - p p^T and Q_k alike the Jacobian is 1 + sum_k w_k R_k Q_k R_k^T D / beta^2, whose eigenvalues
+    are at least 1 (a product of two positive semidefinite matrices), so that damped Newton cannot stop before the solution.
     """
     ref = policies(ref_log_probs, ref_log_probs)[1]
     payoffs, weights = checks.finite("payoffs", payoffs), checks.finite("weights", weights)

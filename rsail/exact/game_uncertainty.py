@@ -2,7 +2,7 @@
 
 A class is an array (M, X, Y, Y) of antisymmetric payoffs; data are comparisons, given as index arrays (x, i, j).
 
-Source: C. Ye et al., arXiv 2402.07314, algorithms 1 and 2 in the form of the talk's slides.
+Source: C. Ye et al., arXiv 2402.07314 (pessimistic Nash offline, optimistic batches online).
 """
 
 from __future__ import annotations
@@ -53,9 +53,10 @@ def version_space(payoffs, center, data, *, radius: float) -> np.ndarray:
 def pessimistic_nash(payoffs, ref_log_probs, *, beta: float, prompt_probs=None) -> Pessimist:
     """The policy that guarantees most over the class.
 
-    It serves both players: min_q max_p max_k J_k(p, q) is minus the same problem, the payoffs being antisymmetric. By duality
-    it is the best answer to one law over the class, the minimizer of a convex function on the simplex, which SciPy's SLSQP
-    finds and a root of "all payoffs in the support are equally bad" sharpens. Payoffs (M, X, Y, Y).
+    It serves both players: min_q max_p max_k J_k(p, q) is minus the same problem, the payoffs being
+    antisymmetric. By duality it is the best answer to one law over the class, the minimizer of a convex
+    function on the simplex, which SciPy's SLSQP finds and a root of "all payoffs in the support are equally
+    bad" sharpens. Payoffs (M, X, Y, Y).
     """
     payoffs, (_, ref) = checks.finite("payoffs", payoffs), policies(ref_log_probs, ref_log_probs)
     size, mu = len(payoffs), prompt_weights(prompt_probs, len(ref))
@@ -113,8 +114,8 @@ def uncertainty(payoffs, center, data, *, ridge: float, batch: int = 1) -> np.nd
 def optimistic_round(center, bonus, ref_log_probs, *, beta: float, prompt_probs=None) -> Optimist:
     """Both players of a round; center and bonus (X, Y, Y), the bonus a bound on |R - center| in every entry.
 
-    The main player's value is then at least that of the true Nash policy, 0, and its true guaranteed value at least minus
-    `bound`: what it may lack is what the two players are about to learn.
+    The main player's value is then at least that of the true Nash policy, 0, and its true guaranteed value at
+    least minus `bound`: what it may lack is what the two players are about to learn.
     """
     main = game.equilibrium(np.asarray(center) + bonus, ref_log_probs, beta=beta)[0]
     second = game.best_response(main, np.asarray(center) - bonus, ref_log_probs, beta=beta, player=2)

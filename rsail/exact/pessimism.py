@@ -4,11 +4,12 @@ The reward is <theta, phi(x, y)>, a comparison has the move phi(x, y1) - phi(x, 
 
     Sigma = ridge I + sum move move^T / batch,      Theta = {theta : |theta - estimate|_Sigma <= width}.
 
-Comparisons identify differences only; so what pessimism subtracts has to be measured from a center, a vector v: the bonus
-of a response is width |phi - v|_{Sigma^-1}. v = 0 is the slides' form, v = E phi under the reference its repair.
+Comparisons identify differences only; so what pessimism subtracts has to be measured from a center, a vector
+v: a response is charged width |phi - v|_{Sigma^-1}. v = 0 is the plain form; with v = E phi under the reference
+nothing depends on where the features have their origin.
 
-Source: W. Xiong et al., arXiv 2312.11456 (GSHF), algorithm 1 and theorem 1; the closed form of the inner minimum, the dual
-and its certificate are additions.
+Source: W. Xiong et al., arXiv 2312.11456 (GSHF), algorithm 1 and theorem 1; the closed form of the inner
+minimum, the dual and its certificate are additions.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def design_matrix(moves, *, ridge: float, batch: int = 1) -> np.ndarray:
 def fit_reward(moves, labels, *, ridge: float, batch: int = 1) -> np.ndarray:
     """The regularized maximum-likelihood estimate (d,) of a linear Bradley-Terry reward.
 
-    It minimizes (1/batch) sum [y sp(-<theta, move>) + (1 - y) sp(<theta, move>)] + ridge/2 |theta|^2, y in [0, 1]: the
+    It minimizes (1/batch) sum [y sp(-<theta, move>) + (1 - y) sp(<theta, move>)] + ridge/2 |theta|^2, where
     labels (n,) may be probabilities. Without a ridge separable data have no minimizer.
     """
     moves, labels = _moves(moves), checks.finite("labels", labels)
@@ -82,7 +83,8 @@ def pointwise_pessimism(
     center : array (d,) or (X, d), optional
         v, which may depend on the prompt; 0 by default.
 
-    Where theta* is in Theta, J(pi) - J(this) <= 2 width E_pi |phi - v|_{Sigma^-1} - beta E_x KL(pi || this) for all pi.
+    Where theta* is in Theta, J(pi) - J(this) <= 2 width E_pi |phi - v|_{Sigma^-1} - beta E_x KL(pi || this)
+    for all pi.
     """
     features, estimate = checks.finite("features", features), checks.finite("estimate", estimate)
     width = checks.nonnegative("width", width)
@@ -98,8 +100,8 @@ def worst_value(
 ) -> float:
     """min over Theta of E_pi <theta, phi - center> - beta KL, in closed form.
 
-    It is E_pi <estimate, phi - center> - width |E_pi phi - center|_{Sigma^-1} - beta KL (Cauchy-Schwarz); arguments as in
-    `version_space_pessimism`.
+    It is E_pi <estimate, phi - center> - width |E_pi phi - center|_{Sigma^-1} - beta KL (Cauchy-Schwarz);
+    arguments as in `version_space_pessimism`.
     """
     estimate = checks.finite("estimate", estimate)
     mean = mean_features(features, log_probs, prompt_probs)
@@ -125,9 +127,9 @@ def version_space_pessimism(
     With center = E phi under some policy pi_safe, the result is never worse than pi_safe wherever theta* is in Theta,
     whatever the data cover. In general J(pi) - J(this) <= 2 width |E_pi phi - center|_{Sigma^-1} for every pi.
 
-    Policies and parameters may be exchanged (the set is convex and compact, J concave in the policy and linear in theta),
-    so it is the Gibbs policy of the parameter in Theta that minimizes J*(theta) - <theta, center>, a smooth convex
-    function of d variables on an ellipsoid. `gap` of the result is primal minus dual.
+    Policies and parameters may be exchanged (the set is convex and compact, J concave in the policy and linear
+    in theta), so it is the Gibbs policy of the parameter in Theta that minimizes J*(theta) - <theta, center>,
+    a smooth convex function of d variables on an ellipsoid. `gap` of the result is primal minus dual.
 
     Parameters
     ----------

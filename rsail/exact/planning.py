@@ -1,7 +1,8 @@
 """Planning oracles O(r, pi_ref): three ways to the Gibbs policy of a reward, with exact expectations.
 
-Sources: A. Agarwal et al., arXiv 1908.00261 (natural policy gradient); S. Cen et al., arXiv 2007.06558 (its linear rate with
-an entropy term); J. Schulman et al., arXiv 1707.06347 (PPO's clipped surrogate); R. Rafailov et al., arXiv 2305.18290 (DPO).
+Sources: A. Agarwal et al., arXiv 1908.00261 (natural policy gradient); S. Cen et al., arXiv 2007.06558 (its
+linear rate with an entropy term); J. Schulman et al., arXiv 1707.06347 (PPO's clipped surrogate); R. Rafailov
+et al., arXiv 2305.18290 (DPO).
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ def natural_policy_gradient(
 ) -> Plan:
     """Ascent on J(pi) = E r - beta KL along the natural gradient, from the reference.
 
-    For a table of logits a step is pi <- pi^{1 - step beta} pi_ref^{step beta} exp(step r), mirror ascent: the advantages
-    r - beta log(pi / pi_ref) shrink by 1 - step beta per step, at step = 1 / beta to nothing. With `features` the policy is
-    pi_ref exp(<theta, features>) / Z, and theta moves by the least-squares fit of the advantages under pi, which ends where
-    grad J = 0.
+    For a table of logits a step is pi <- pi^{1 - step beta} pi_ref^{step beta} exp(step r), mirror ascent: the
+    advantages r - beta log(pi / pi_ref) shrink by 1 - step beta per step, at step = 1 / beta to nothing. With
+    `features` the policy is pi_ref exp(<theta, features>) / Z, and theta moves by the least-squares fit of the advantages under pi,
+    which ends where grad J = 0.
 
     Parameters
     ----------
@@ -96,8 +97,8 @@ def clipped_surrogate_ascent(
 ) -> Plan:
     """PPO with exact expectations: `epochs` ascent steps on the clipped surrogate, then a new old policy.
 
-    The surrogate is E_old min(ratio A, clip(ratio, 1 - clip, 1 + clip) A) with A = r - beta log(old / pi_ref), centered per
-    prompt. A step moves the logit of y by step_size A(y) unless the clip holds y: ratio > 1 + clip with A > 0, or
+    The surrogate is E_old min(ratio A, clip(ratio, 1 - clip, 1 + clip) A) with A = r - beta log(old / pi_ref),
+    centered per prompt. A step moves the logit of y by step_size A(y) unless the clip holds y: ratio > 1 + clip with A > 0, or
     ratio < 1 - clip with A < 0. Near the optimum nothing is clipped, so that the end is the Gibbs policy.
 
     `step_size` * `epochs` in (0, 2 / beta); shapes, `residual` and errors as in `natural_policy_gradient`.
@@ -126,9 +127,9 @@ def direct_preference_plan(
 ) -> Plan:
     """The minimizer over all policies of the expected DPO loss with soft labels.
 
-    E_{(i, j) ~ pair_probs}[-P log sigma(beta h) - (1 - P) log sigma(-beta h)], h the difference of log(pi / pi_ref). For
-    Bradley-Terry preferences of a reward it is that reward's Gibbs policy, whatever the pairs, as long as they connect all
-    responses; for others it depends on the pairs.
+    E_{(i, j) ~ pair_probs}[-P log sigma(beta h) - (1 - P) log sigma(-beta h)], h the difference of log(pi /
+    pi_ref). For Bradley-Terry preferences of a reward it is that reward's Gibbs policy, whatever the pairs, as
+    long as they connect all responses; for others it depends on the pairs.
 
     Parameters
     ----------

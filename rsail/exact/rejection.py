@@ -1,11 +1,11 @@
 """What a policy becomes by drawing several responses and choosing with a reward: exact laws on finite sets.
 
-Laws are arrays (..., Y) over the responses of a prompt; the scores that choose have the same shape. Among draws with the
-same score each is as likely to be chosen, so that a choice within a tie keeps the base law.
+Laws are arrays (..., Y) over the responses of a prompt; the scores that choose have the same shape. Among
+draws with the same score each is as likely to be chosen, so that a choice within a tie keeps the base law.
 
-Sources: N. Stiennon et al., arXiv 2009.01325 (best of n, its KL); A. Beirami et al., arXiv 2401.01879 (that it is a bound);
-T. Liu et al., arXiv 2309.06657 (RSO); W. Xiong et al., arXiv 2312.11456 (multi-step RSO); H. Dong et al., arXiv 2405.07863
-(best against worst); T. Coste et al., arXiv 2310.02743 (estimator, ensembles).
+Sources: N. Stiennon et al., arXiv 2009.01325 (best of n, its KL); A. Beirami et al., arXiv 2401.01879 (that it
+is a bound); T. Liu et al., arXiv 2309.06657 (RSO); W. Xiong et al., arXiv 2312.11456 (multi-step RSO); H. Dong
+et al., arXiv 2405.07863 (best against worst); T. Coste et al., arXiv 2310.02743 (estimator, ensembles).
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Rejection:
 def best_of_n_law(probs, scores, n: int) -> np.ndarray:
     """The law (..., Y) of the response with the largest score among n independent draws.
 
-    p(y) / p(tie of y) * [F(s)^n - F(s-)^n], F the distribution function of the score. Worst of n: negate the scores.
+    p(y) / p(tie of y) * [F(s)^n - F(s-)^n], F the distribution function of the score. Worst of n: negate the
+    scores.
     """
     probs, scores = _laws(probs, scores)
     n = count("n", n)
@@ -84,8 +85,8 @@ def best_worst_pair_law(probs, scores, n: int) -> tuple[np.ndarray, np.ndarray]:
 def best_of_n_estimate(proxy, gold, n: int) -> float:
     """Unbiased estimate of the gold score of best-of-n by proxy, from N >= n scored draws (N,).
 
-    sum_i C(i - 1, n - 1) / C(N, n) gold_(i), the draws sorted by proxy ascending: the mean over all subsets of n draws.
-    Within a tie of the proxy the gold scores are averaged.
+    sum_i C(i - 1, n - 1) / C(N, n) gold_(i), the draws sorted by proxy ascending: the mean over all subsets of
+    n draws. Within a tie of the proxy the gold scores are averaged.
     """
     proxy, gold = checks.finite("proxy", proxy), checks.finite("gold", gold)
     checks.require(proxy.ndim == 1, "proxy.shape", proxy.shape, "(N,)")
@@ -106,9 +107,9 @@ def best_of_n_estimate(proxy, gold, n: int) -> float:
 def rejection_sampling(probs, rewards, *, beta: float, bound=None) -> Rejection:
     """RSO: keep a draw y with probability min(1, exp((r(y) - bound) / beta)).
 
-    With the largest reward as the bound (the default) what is kept has the Gibbs law p exp(r / beta) / Z, and the rate is
-    Z exp(-bound / beta). A lower bound, such as the largest reward in a sample, keeps more and tilts less: rewards above it
-    count as the bound.
+    With the largest reward as the bound (the default) what is kept has the Gibbs law p exp(r / beta) / Z, and
+    the rate is Z exp(-bound / beta). A lower bound, such as the largest reward in a sample, keeps more and
+    tilts less: rewards above it count as the bound.
 
     Parameters
     ----------
@@ -129,8 +130,8 @@ def rejection_sampling(probs, rewards, *, beta: float, bound=None) -> Rejection:
 def multi_step_rejection(probs, rewards, betas) -> list[Rejection]:
     """Hops pi_0 -> pi_0 e^{r / beta_1} -> pi_0 e^{r / beta_2} -> ...: one `Rejection` per hop.
 
-    A hop only reweights by exp((1 / beta_{i+1} - 1 / beta_i) r), so each rate can be high; their product is the rate of
-    going to the last beta at once. betas (N,) falling, positive.
+    A hop only reweights by exp((1 / beta_{i+1} - 1 / beta_i) r), so each rate can be high; their product is
+    the rate of going to the last beta at once. betas (N,) falling, positive.
     """
     betas = checks.finite("betas", betas)
     checks.require(

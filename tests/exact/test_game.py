@@ -1,4 +1,4 @@
-"""Preference games: Nash policies with certificates, Bradley-Terry, cycles, and a published consequence that is false."""
+"""Preference games: Nash policies with certificates, Bradley-Terry, cycles, and a stated consequence that is false."""
 
 import numpy as np
 import pytest

@@ -93,7 +93,7 @@ def test_the_second_player_of_the_optimistic_side_is_the_same_policy():
 
 @pytest.mark.parametrize("seed", range(8))
 def test_the_offline_guarantee(seed):
-    """With R* in the version space, what pi_hat lacks is the uncertainty about (pi*, its worst reply): coverage of one side."""
+    """With R* in the version space, pi_hat lacks at most the uncertainty about (pi*, its worst reply)."""
     rng, payoffs, ref, beta, mu = task(seed, size=5)
     truth, center = payoffs[0], payoffs[1]
     behavior = random_policy(rng, ref.shape, 1.0)

@@ -8,7 +8,7 @@ policy, and adds them to the data. What a second policy pi can teach is the info
 The enhancer is the policy with the largest gain among those that pay for their distance from pi1 with it,
 beta E_x KL(pi || pi1) <= Gamma(pi).
 
-Sources: W. Xiong et al., arXiv 2312.11456 (GSHF), algorithm 2; H. Dong et al., arXiv 2405.07863, eq. 8 and
+Sources: W. Xiong et al., arXiv 2312.11456 (GSHF); H. Dong et al., arXiv 2405.07863, eq. 8 and
 theorem 1 (the equation prints the KL with a comma; read pi first); the finite-candidate form is that of the
 oat library.
 """
@@ -85,9 +85,10 @@ def enhancer(
     """A policy (X, Y) of the set with the largest information gain, from each of several directions.
 
     Gamma = max over unit u of width <u, E phi(pi) - E phi(pi1)> in the metric of Sigma^-1. For a fixed u the
-    best policy is pi1 tilted along u, as far as the set allows: a root of one variable. Taking u as the direction in which
-    that policy lies, and so on, raises Gamma in every step; the best end over all starts is returned. Every
-    maximizer is a fixed point, so that with all directions of the sphere as starts the maximum is global.
+    best policy is pi1 tilted along u, as far as the set allows: a root of one variable. Taking u as the
+    direction in which that policy lies, and so on, raises Gamma in every step; the best end over all starts is
+    returned. Every maximizer is a fixed point, so that with all directions of the sphere as starts the maximum
+    is global.
 
     Parameters
     ----------

@@ -62,7 +62,8 @@ def guaranteed_value(log_probs, payoff, ref_log_probs, *, beta: float, prompt_pr
 def duality_gap(log_probs_1, log_probs_2, payoff, ref_log_probs, *, beta: float, prompt_probs=None) -> float:
     """max_p J(p, p2) - min_p J(p1, p) >= 0, and 0 only at the equilibrium.
 
-    As in `gibbs.regret`, each best response r enters through J(r, p2) - J(p1, p2) = beta KL(p1 || r): no digits are lost.
+    As in `gibbs.regret`, each best response r enters through J(r, p2) - J(p1, p2) = beta KL(p1 || r): no digits
+    are lost.
     """
     arguments = {"payoff": payoff, "ref_log_probs": ref_log_probs, "beta": beta}
     gain_1 = gibbs.kl(log_probs_1, best_response(log_probs_2, player=1, **arguments), prompt_probs)
@@ -90,7 +91,8 @@ def best_against_mixture(payoffs, weights, ref_log_probs, *, beta: float) -> np.
 
     Its logits z solve z = log pi_ref + sum_k w_k R_k q_k / beta, q_k being the reply to softmax(z). With
     D = diag p - p p^T and Q_k alike the Jacobian is 1 + sum_k w_k R_k Q_k R_k^T D / beta^2, whose eigenvalues
-    are at least 1 (a product of two positive semidefinite matrices), so that damped Newton cannot stop before the solution.
+    are at least 1 (a product of two positive semidefinite matrices), so that damped Newton cannot stop before
+    the solution.
     """
     ref = policies(ref_log_probs, ref_log_probs)[1]
     payoffs, weights = checks.finite("payoffs", payoffs), checks.finite("weights", weights)

@@ -4,7 +4,7 @@ J(pi) = E_x[E_pi r - beta KL(pi || pi_ref)] has the Gibbs policy pi_r proportion
 maximizer, and J(pi_r) - J(pi) = beta E_x KL(pi || pi_r) for every policy. beta multiplies the KL here; papers
 that write eta^-1 KL mean beta = 1 / eta. Policies are tables of log-probabilities, (X, Y).
 
-Sources: arXiv 2305.18290 (eq. 4); arXiv 2312.11456 (lemma on the regret); arXiv 2405.19320 (the value under a
+Sources: arXiv 2305.18290 (eq. 4); arXiv 2312.11456 (the regret identity); arXiv 2405.19320 (the value under a
 calibration law); J. Schulman, "Approximating KL divergence", 2020 (the estimates k1, k2, k3).
 """
 

@@ -2,7 +2,7 @@
 
 Every system solved here (gradient of a convex function, fixed point of a regularized game) has a Jacobian J with
 J^T G = 0 only where G = 0. Then |G| has no other stationary point, and steps that lower it end at the solution
-(Nocedal and Wright, Numerical Optimization, theorem 11.7).
+(Nocedal and Wright, Numerical Optimization, section 11.2).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Distances are d = sqrt(KL(pi || pi_init)), in sqrt(nats); gold scores are 0 at the initial policy.
 
-Source: L. Gao, J. Schulman, J. Hilton, arXiv 2210.10760, section 3.1.
+Source: L. Gao, J. Schulman, J. Hilton, arXiv 2210.10760.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ Comparisons identify differences only; so what pessimism subtracts has to be mea
 v: a response is charged width |phi - v|_{Sigma^-1}. v = 0 is the plain form; with v = E phi under the reference
 nothing depends on where the features have their origin.
 
-Source: W. Xiong et al., arXiv 2312.11456 (GSHF), algorithm 1 and theorem 1; the closed form of the inner
+Source: W. Xiong et al., arXiv 2312.11456 (GSHF); the closed form of the inner
 minimum, the dual and its certificate are additions.
 """
 

@@ -42,8 +42,8 @@ def natural_policy_gradient(
 
     For a table of logits a step is pi <- pi^{1 - step beta} pi_ref^{step beta} exp(step r), mirror ascent: the
     advantages r - beta log(pi / pi_ref) shrink by 1 - step beta per step, at step = 1 / beta to nothing. With
-    `features` the policy is pi_ref exp(<theta, features>) / Z, and theta moves by the least-squares fit of the advantages under pi,
-    which ends where grad J = 0.
+    `features` the policy is pi_ref exp(<theta, features>) / Z, and theta moves by the least-squares fit of the
+    advantages under pi, which ends where grad J = 0.
 
     Parameters
     ----------
@@ -98,8 +98,9 @@ def clipped_surrogate_ascent(
     """PPO with exact expectations: `epochs` ascent steps on the clipped surrogate, then a new old policy.
 
     The surrogate is E_old min(ratio A, clip(ratio, 1 - clip, 1 + clip) A) with A = r - beta log(old / pi_ref),
-    centered per prompt. A step moves the logit of y by step_size A(y) unless the clip holds y: ratio > 1 + clip with A > 0, or
-    ratio < 1 - clip with A < 0. Near the optimum nothing is clipped, so that the end is the Gibbs policy.
+    centered per prompt. A step moves the logit of y by step_size A(y) unless the clip holds y: ratio > 1 +
+    clip with A > 0, or ratio < 1 - clip with A < 0. Near the optimum nothing is clipped, so that the end is
+    the Gibbs policy.
 
     `step_size` * `epochs` in (0, 2 / beta); shapes, `residual` and errors as in `natural_policy_gradient`.
     """

@@ -216,6 +216,26 @@ def test_the_pointwise_form_sees_a_shift_of_the_features_unless_centered():
     )
 
 
+@pytest.mark.parametrize("seed", [1, 7, 13])
+def test_a_preference_loss_with_an_uncertainty_gap_ends_at_the_pointwise_policy(seed):
+    """-log sigma(beta Delta + Gamma_w - Gamma_l): a more uncertain winner is raised less (GSHF's direct form)."""
+    _, bandit, estimate, design, width = offline(seed)
+    given = settings(bandit, estimate, design, width)
+    given.pop("prompt_probs")
+    gamma = width * dual_norm(bandit.features, design)
+    rewards = bandit.features @ estimate
+    chance = expit(rewards[:, :, None] - rewards[:, None, :])
+
+    def loss(flat):
+        score = flat.reshape(rewards.shape) + gamma  # beta log(pi / pi_ref) + Gamma
+        margin = score[:, :, None] - score[:, None, :]
+        return np.sum(chance * np.logaddexp(0, -margin) + (1 - chance) * np.logaddexp(0, margin))
+
+    found = minimize(loss, np.zeros(rewards.size), tol=1e-9).x.reshape(rewards.shape)
+    policy = log_softmax(bandit.ref_log_probs + found / bandit.beta, axis=-1)
+    assert_allclose(np.exp(policy), np.exp(pointwise_pessimism(**given)), atol=1e-4)
+
+
 def test_newton_says_when_it_fails():
     with pytest.raises(RuntimeError, match="Newton's method stopped at a residual of"):
         newton.solve(lambda x: (np.exp(x) + 1.0, np.diag(np.exp(x))), np.zeros(1))

@@ -86,9 +86,9 @@ def pointwise_pessimism(
     Where theta* is in Theta, J(pi) - J(this) <= 2 width E_pi |phi - v|_{Sigma^-1} - beta E_x KL(pi || this)
     for all pi.
     """
-    features, estimate = checks.finite("features", features), checks.finite("estimate", estimate)
+    features, estimate = _features(features, estimate)
     width = checks.nonnegative("width", width)
-    center = np.zeros(features.shape[-1]) if center is None else checks.finite("center", center)
+    center = _center(center, features.shape[-1:], (features.shape[0], features.shape[-1]))
     if center.ndim == 2:
         center = center[:, None, :]
     rewards = features @ estimate - width * dual_norm(features - center, design)
@@ -103,10 +103,8 @@ def worst_value(
     It is E_pi <estimate, phi - center> - width |E_pi phi - center|_{Sigma^-1} - beta KL (Cauchy-Schwarz);
     arguments as in `version_space_pessimism`.
     """
-    estimate = checks.finite("estimate", estimate)
-    mean = mean_features(features, log_probs, prompt_probs)
-    if center is not None:
-        mean = mean - checks.finite("center", center)
+    features, estimate = _features(features, estimate)
+    mean = mean_features(features, log_probs, prompt_probs) - _center(center, estimate.shape)
     cost = checks.positive("beta", beta) * gibbs.kl(log_probs, ref_log_probs, prompt_probs)
     return float(estimate @ mean - checks.nonnegative("width", width) * dual_norm(mean, design) - cost)
 
@@ -143,11 +141,11 @@ def version_space_pessimism(
         0 by default.
     prompt_probs : array (X,), optional
     """
-    features, estimate = checks.finite("features", features), checks.finite("estimate", estimate)
+    features, estimate = _features(features, estimate)
     _, ref_log_probs = policies(ref_log_probs, ref_log_probs)
     beta, width = checks.positive("beta", beta), checks.nonnegative("width", width)
     mu = prompt_weights(prompt_probs, len(ref_log_probs))
-    center = np.zeros(features.shape[-1]) if center is None else checks.finite("center", center)
+    center = _center(center, estimate.shape)
     to_white = whitening(design)
     white = (features - center) @ to_white
 
@@ -220,6 +218,21 @@ def _moves(moves) -> np.ndarray:
     moves = checks.finite("moves", moves)
     checks.require(moves.ndim == 2 and moves.shape[1] >= 1, "moves.shape", moves.shape, "(n, d)")
     return moves
+
+
+def _features(features, estimate) -> tuple[np.ndarray, np.ndarray]:
+    features, estimate = checks.finite("features", features), checks.finite("estimate", estimate)
+    checks.require(features.ndim == 3, "features.shape", features.shape, "(X, Y, d)")
+    expected = features.shape[-1:]
+    checks.require(estimate.shape == expected, "estimate.shape", estimate.shape, f"{expected}")
+    return features, estimate
+
+
+def _center(center, *shapes) -> np.ndarray:
+    """The vector that pessimism is measured from, of one of the shapes; 0 in the first where none is given."""
+    center = np.zeros(shapes[0]) if center is None else checks.finite("center", center)
+    checks.require(center.shape in shapes, "center.shape", center.shape, " or ".join(map(str, shapes)))
+    return center
 
 
 def whitening(design) -> np.ndarray:

@@ -236,6 +236,22 @@ def test_a_preference_loss_with_an_uncertainty_gap_ends_at_the_pointwise_policy(
     assert_allclose(np.exp(policy), np.exp(pointwise_pessimism(**given)), atol=1e-4)
 
 
+def pessimist(**changes):
+    given = {"features": np.zeros((1, 2, 2)), "estimate": [0.0, 0.0], "design": np.eye(2), "beta": 1.0}
+    given |= {"width": 1.0, "ref_log_probs": np.log([[0.5, 0.5]])}
+    return version_space_pessimism(**(given | changes))
+
+
+def test_without_uncertainty_it_is_the_gibbs_policy_of_the_estimate():
+    features = np.random.default_rng(0).normal(size=(1, 2, 2))
+    expected = gibbs.gibbs_policy(features @ [1.0, -2.0], np.log([[0.5, 0.5]]), beta=1.0)
+    found = pessimist(features=features, estimate=[1.0, -2.0], width=0.0)
+    assert_allclose(found.log_probs, expected, atol=1e-14)
+    assert_allclose(
+        pessimist().log_probs, np.log([[0.5, 0.5]]), atol=1e-14
+    )  # no response differs from another
+
+
 def test_newton_says_when_it_fails():
     with pytest.raises(RuntimeError, match="Newton's method stopped at a residual of"):
         newton.solve(lambda x: (np.exp(x) + 1.0, np.diag(np.exp(x))), np.zeros(1))
@@ -250,6 +266,11 @@ def test_newton_says_when_it_fails():
         (lambda: fit_reward([[1.0]], [1.0, 0.0], ridge=1.0), "labels.shape must be"),
         (lambda: dual_norm([1.0, 0.0], [[1.0, 0.0], [0.0, -1.0]]), "design must be positive definite"),
         (lambda: dual_norm([1.0], [[1.0, 0.0]]), "design.shape must be"),
+        (lambda: pessimist(estimate=[0.0]), "estimate.shape must be"),
+        (lambda: pessimist(center=[[0.0, 0.0]]), "center.shape must be"),
+        (lambda: pessimist(features=np.zeros((2, 2))), "features.shape must be"),
+        (lambda: pessimist(width=-1.0), "width must be"),
+        (lambda: pessimist(beta=0.0), "beta must be"),
     ],
 )
 def test_bad_input_is_named(call, message):

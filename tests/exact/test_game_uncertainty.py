@@ -142,6 +142,9 @@ def test_optimism_and_its_guarantee(seed):
     given = {"ref_log_probs": ref, "beta": beta, "prompt_probs": mu}
     found = optimistic_round(center, width * gamma, **given)
     assert game.guaranteed_value(found.main, center + width * gamma, **given) >= -1e-10  # optimism
+    upper = {"payoff": center + width * gamma, **given}
+    answer = game.best_response(found.main, center + width * gamma, ref, beta=beta, player=2)
+    assert abs(game.duality_gap(found.main, answer, **upper)) <= 1e-10  # maximin of the upper payoff
     lacks = -game.guaranteed_value(found.main, truth, **given)
     assert -1e-12 <= lacks <= found.bound + 1e-10
     learned = np.einsum("x,xi,xij,xj->", mu, np.exp(found.main), gamma, np.exp(found.second))

@@ -64,3 +64,17 @@ def preference_table(preferences, shape: tuple[int, int]) -> np.ndarray:
         preferences.shape == expected, "preferences.shape", preferences.shape, f"(X, Y, Y) = {expected}"
     )
     return preferences
+
+
+def reward_table(rewards, shape: tuple[int, int]) -> np.ndarray:
+    """r(x, y) as finite float64 of shape (X, Y)."""
+    rewards = checks.finite("rewards", rewards)
+    checks.require(rewards.shape == tuple(shape), "rewards.shape", rewards.shape, f"(X, Y) = {tuple(shape)}")
+    return rewards
+
+
+def count(name: str, value, *, least: int = 1) -> int:
+    """`value` as an int; raises unless it is an integer of at least `least`."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    checks.require(whole and value >= least, name, value, f"an integer >= {least}")
+    return int(value)

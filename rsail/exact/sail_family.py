@@ -83,7 +83,9 @@ def table_terms(
     drawn = SETTINGS[setting].responses == "policy"
     law = pair_law(log_probs, prompt_probs) if drawn else dataset_law(pair_probs, margins.shape)
     own_labels = SETTINGS[setting].labels == "policy"
-    first = expit(margins) if own_labels else preferences  # probability that the first is labeled the better one
+    first = (
+        expit(margins) if own_labels else preferences
+    )  # probability that the first is labeled the better one
     gain, other_gain = log_expit(margins), log_expit(-margins)  # F under either label
     slope, other_slope = beta * expit(-margins), -beta * expit(margins)  # dF / dh under either label
     means = law * (first * gain + (1.0 - first) * other_gain)
@@ -100,26 +102,19 @@ def table_terms(
 
 def terms(problem: FiniteProblem, theta, setting: str, pair_probs=None) -> Terms:
     """J and its gradient's terms, (d,) each, for a log-linear policy; arguments as in `table_terms`."""
-    found = table_terms(
-        problem.log_probs(theta),
-        problem.ref_log_probs,
-        problem.preferences,
-        setting,
-        beta=problem.beta,
-        pair_probs=pair_probs,
-        prompt_probs=problem.prompt_probs,
-    )
+    found = _problem_terms(problem, problem.log_probs(theta), setting, pair_probs)
     return Terms(found.value, *(problem.chain(theta, part) for part in found[1:]))
 
 
 def objective(problem: FiniteProblem, theta, setting: str, pair_probs=None) -> float:
     """J in nats, at most 0; to be maximized."""
-    return terms(problem, theta, setting, pair_probs).value
+    return _problem_terms(problem, problem.log_probs(theta), setting, pair_probs).value
 
 
 def gradient(problem: FiniteProblem, theta, setting: str, pair_probs=None) -> np.ndarray:
     """The exact gradient (d,) of J."""
-    return terms(problem, theta, setting, pair_probs).gradient()
+    found = _problem_terms(problem, problem.log_probs(theta), setting, pair_probs)
+    return problem.chain(theta, found.gradient())
 
 
 def hessian(problem: FiniteProblem, theta, setting: str, pair_probs=None) -> np.ndarray:
@@ -139,7 +134,7 @@ def hessian(problem: FiniteProblem, theta, setting: str, pair_probs=None) -> np.
 def label_mean(scores, preferences, beta: float, setting: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """E[F | pair], and its first and second derivative in the pair score h; each of the scores' shape.
 
-    With the policy's own labels it is minus the binary entropy of the belief sigma(beta h): the label need not be drawn.
+    With the policy's own labels it is minus the binary entropy of the belief sigma(beta h): no label need be drawn.
     """
     margins = beta * np.asarray(scores, dtype=np.float64)
     belief, spread = expit(margins), expit(margins) * expit(-margins)
@@ -197,7 +192,9 @@ class Mixture:
         """Setting -> (share, weight of its extra terms), for the settings with a positive share."""
         offline = max(0.0, 1.0 - self.ddp - self.dpp - self.dpr)
         found = {"offline": (offline, 0.0)}
-        found |= {name: (getattr(self, name), getattr(self, f"{name}_weight")) for name in ("ddp", "dpp", "dpr")}
+        found |= {
+            name: (getattr(self, name), getattr(self, f"{name}_weight")) for name in ("ddp", "dpp", "dpr")
+        }
         return {name: part for name, part in found.items() if part[0] > 0}
 
 
@@ -219,22 +216,30 @@ def mixture_direction(problem: FiniteProblem, theta, mixture: Mixture, pair_prob
     )
 
 
-def released_response(problem: FiniteProblem, theta, setting: str, pair_probs=None, *, pairs: int = 1) -> np.ndarray:
+def released_response(
+    problem: FiniteProblem, theta, setting: str, pair_probs=None, *, pairs: int = 1, extra_nats: float = 0.0
+) -> np.ndarray:
     """For comparison only: the mean response term (d,) of SAIL's released code, in place of E[F S].
 
     The code (github.com/johnding1996/SAIL, commit c3a4ef3) adds the term by a hook on the gradient of each summed
-    log-probability, F / log pi(y) where the score function asks for F, to be multiplied by grad log pi(y). As log pi
-    < 0, its sign is the opposite. The hook acts after the loss was averaged, so that the term is `pairs` times too
-    large beside the rest, the number of pairs in a device's batch times the steps of gradient accumulation.
+    log-probability: F / log pi(y) where the score function asks for F, as factor of grad log pi(y). As log pi < 0, a
+    drawn pair is pushed the opposite way. The hook acts after the loss was averaged.
+
+    Parameters
+    ----------
+    pairs : int
+        Pairs in a device's batch times steps of gradient accumulation: how much too large the term is beside the rest.
+    extra_nats : float >= 0
+        Added to every -log pi(y) in the quotient: each response of the table then stands for a class of texts among
+        which the policy chooses uniformly, so that long texts need not be enumerated.
     """
     checks.require(int(pairs) == pairs and pairs >= 1, "pairs", pairs, "a whole number >= 1")
     log_probs = problem.log_probs(theta)
-    exact = table_terms(
-        log_probs, problem.ref_log_probs, problem.preferences, setting,
-        beta=problem.beta, pair_probs=pair_probs, prompt_probs=problem.prompt_probs,
-    ).response  # fmt: skip
-    checks.require(bool(np.all(log_probs < 0)), "log_probs", float(log_probs.max()), "negative: it divides by them")
-    return problem.chain(theta, pairs * exact / log_probs)
+    exact = _problem_terms(problem, log_probs, setting, pair_probs).response
+    text_log_probs = log_probs - checks.nonnegative("extra_nats", extra_nats)
+    largest = float(text_log_probs.max())
+    checks.require(largest < 0, "log_probs", largest, "negative, because the code divides by them")
+    return problem.chain(theta, pairs * exact / text_log_probs)
 
 
 def dataset_law(pair_probs, shape: tuple[int, int, int]) -> np.ndarray:
@@ -246,6 +251,18 @@ def dataset_law(pair_probs, shape: tuple[int, int, int]) -> np.ndarray:
     total = float(pair_probs.sum())
     checks.require(abs(total - 1.0) <= 1e-9, "pair_probs", total, "a distribution (this is its sum)")
     return pair_probs
+
+
+def _problem_terms(problem: FiniteProblem, log_probs, setting, pair_probs) -> Terms:
+    return table_terms(
+        log_probs,
+        problem.ref_log_probs,
+        problem.preferences,
+        setting,
+        beta=problem.beta,
+        pair_probs=pair_probs,
+        prompt_probs=problem.prompt_probs,
+    )
 
 
 def _difference(weights: np.ndarray) -> np.ndarray:

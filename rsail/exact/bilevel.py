@@ -49,12 +49,15 @@ def stationarity(policy, rewards, ref_log_probs, beta: float) -> np.ndarray:
 
 
 def conditions_jacobian(policy, beta: float) -> np.ndarray:
-    """Jacobian (X, Y + 1, Y + 1) of the lower level's conditions in (pi, nu)."""
+    """Jacobian (X, Y + 1, Y + 1) of the lower level's conditions in (pi, nu) at its solution.
+
+    Each condition on a response is multiplied by pi(y) > 0, so that nothing is divided by a small probability.
+    """
     policy = distribution("policy", policy)
     prompts, size = policy.shape
     jacobian = np.zeros((prompts, size + 1, size + 1))
-    jacobian[:, np.arange(size), np.arange(size)] = -checks.positive("beta", beta) / policy
-    jacobian[:, :size, size] = -1.0
+    jacobian[:, np.arange(size), np.arange(size)] = -checks.positive("beta", beta)
+    jacobian[:, :size, size] = -policy
     jacobian[:, size, :size] = 1.0
     return jacobian
 
@@ -63,9 +66,9 @@ def policy_jacobian(policy, beta: float) -> np.ndarray:
     """d pi_r(i) / d r(j), shape (X, Y, Y), by the implicit function theorem from the lower level's conditions."""
     jacobian = conditions_jacobian(policy, beta)
     size = jacobian.shape[-1] - 1
-    # The conditions' derivative in r is the identity on the first Y rows, zero on the last.
-    right = np.broadcast_to(np.eye(size + 1, size), (len(jacobian), size + 1, size))
-    return -np.linalg.solve(jacobian, right)[:, :size]
+    in_rewards = np.zeros((len(jacobian), size + 1, size))
+    in_rewards[:, np.arange(size), np.arange(size)] = policy
+    return -np.linalg.solve(jacobian, in_rewards)[:, :size]
 
 
 def pairwise(rewards, policy, preferences, prompt_probs=None) -> UpperLevel:
@@ -112,7 +115,7 @@ def hypergradient(upper: UpperLevel, policy, beta: float) -> np.ndarray:
     )
     right = np.concatenate([upper.policy, np.zeros((len(jacobian), 1))], axis=-1)
     adjoint = np.linalg.solve(np.swapaxes(jacobian, -1, -2), right[..., None])[..., 0]
-    return upper.rewards - adjoint[:, :size]
+    return upper.rewards - policy * adjoint[:, :size]
 
 
 def implicit_rewards(log_probs, ref_log_probs, beta: float) -> np.ndarray:

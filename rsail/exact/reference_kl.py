@@ -84,7 +84,7 @@ def curvature_bound(feature_bound: float, theta_radius: float, beta: float) -> f
     """U >= the largest eigenvalue of the Hessian of J with the policy's responses and an oracle's labels.
 
     Term by term, with |F| <= log(1 + e^(2 beta D B)): 4 sqrt(2) beta B^2 + 2 B^2 log(1 + e^(2 beta D B)). B is the
-    `feature_bound`, D the `theta_radius`. For comparison: `refined_constants(...).curvature` bounds the same and is smaller.
+    `feature_bound`, D the `theta_radius`. `refined_constants(...).curvature` bounds the same and is smaller.
     """
     B, D = (
         checks.nonnegative("feature_bound", feature_bound),

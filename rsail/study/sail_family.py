@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from scipy.integrate import solve_ivp
 from scipy.optimize import root
-from scipy.special import expit, log_expit
+from scipy.special import expit, log_expit, log_softmax, softmax
 
 from rsail.exact import FiniteProblem
 from rsail.exact.reference_kl import identifiable_basis
-from rsail.exact.sail_family import released_response, terms
+from rsail.exact.sail_family import released_response, table_terms, terms
 
 REWARDS = (1.0, 0.0, -1.0)
 
@@ -44,17 +42,25 @@ def simplex_points(steps: int, smallest: float = 0.003) -> np.ndarray:
     return grid / grid.sum(axis=-1, keepdims=True)
 
 
-def ascent(direction: Callable[[np.ndarray], np.ndarray], start, time: float, points: int = 60) -> np.ndarray:
-    """Policies (points, Y) along d theta / dt = direction(theta), theta softmax logits, from the policy `start` (Y,).
+def ascent(
+    problem: FiniteProblem, setting: str, pair_probs, start, time: float, points: int = 60
+) -> np.ndarray:
+    """Policies (points, Y) along d theta / dt = grad J, theta softmax logits of one prompt, from `start` (Y,).
 
     The points are equally far apart on the path, so that a drawn line has no gaps.
     """
+    reference, settings = problem.ref_log_probs, {"beta": problem.beta, "pair_probs": pair_probs}
+
+    def climb(_, logits):
+        log_probs = log_softmax(logits)
+        found = table_terms(log_probs[None], reference, problem.preferences, setting, **settings).gradient()[
+            0
+        ]
+        return found - np.exp(log_probs) * found.sum()
+
     times = np.concatenate([[0.0], np.geomspace(1e-2, time, 400)])
-    logits = solve_ivp(
-        lambda _, theta: direction(theta), (0.0, time), np.log(start), "LSODA", times, rtol=1e-9, atol=1e-11
-    ).y
-    probs = np.exp(logits - logits.max(axis=0))
-    probs = (probs / probs.sum(axis=0)).T
+    run = solve_ivp(climb, (0.0, time), np.log(start), "LSODA", times, rtol=1e-9, atol=1e-11)
+    probs = softmax(run.y, axis=0).T
     length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(probs, axis=0), axis=1))])
     at = np.linspace(0.0, length[-1], points)
     return np.stack([np.interp(at, length, column) for column in probs.T], axis=1)
@@ -87,6 +93,29 @@ def stationary_points(problem: FiniteProblem, start, response_weights) -> np.nda
     return np.array(points[1:])
 
 
+def stationary_policies(step, policy_of, starts, smallest: float = 1e-3) -> tuple[np.ndarray, float]:
+    """The policies (n, Y), sorted, at which `step` vanishes, and the largest remaining |step|.
+
+    Parameters
+    ----------
+    step, policy_of : functions of an array (k,)
+        A vector field (k,), and the policy (Y,) that the array stands for.
+    starts : array (m, k)
+        A root is sought from each. Points at which some response has a probability below `smallest` are left out: all
+        gradients vanish in the limit of collapse.
+    """
+    found, largest = [], 0.0
+    for start in starts:
+        end = root(step, start, tol=1e-14).x
+        policy, size = policy_of(end), float(np.linalg.norm(step(end)))
+        if size > 1e-10 or policy.min() < smallest:
+            continue
+        largest = max(largest, size)
+        if all(np.abs(policy - other).max() > 1e-6 for other in found):
+            found.append(policy)
+    return np.array(sorted(found, key=tuple)), largest
+
+
 def fitted_preference(preference, ratio: float) -> np.ndarray:
     """sigma(t) where one pair's mixture of offline and "ddp" settles from t = 0; shape of `preference`.
 
@@ -94,17 +123,20 @@ def fitted_preference(preference, ratio: float) -> np.ndarray:
     ddp times its weight over the offline share, to the first zero of the slope on the side on which it starts.
     """
     preference = np.asarray(preference, dtype=np.float64)
-    margins = np.linspace(0.0, 30.0, 30001)
-    belief = expit(margins)
     sure = np.maximum(preference, 1.0 - preference)  # the other half follows by symmetry
-    slopes = sure[..., None] - belief + ratio * belief * expit(-margins) * margins
-    settled = (slopes <= 0).argmax(axis=-1)
-    settled = np.where(np.any(slopes <= 0, axis=-1), settled, len(margins) - 1)
-    after = np.take_along_axis(slopes, settled[..., None], -1)[..., 0]
-    before = np.take_along_axis(slopes, np.maximum(settled - 1, 0)[..., None], -1)[..., 0]
-    share = np.divide(before, before - after, out=np.zeros_like(before), where=before > after)
-    fitted = expit(margins[np.maximum(settled - 1, 0)] + share * margins[1] * (settled > 0))
-    return np.where(preference >= 0.5, fitted, 1.0 - fitted)
+
+    def slope(margin, sure):
+        return sure - expit(margin) + ratio * expit(margin) * expit(-margin) * margin
+
+    margins = np.linspace(0.0, 30.0, 601)
+    down = slope(margins[1:], sure[..., None]) <= 0
+    first = np.where(down.any(axis=-1), down.argmax(axis=-1), len(margins) - 2)
+    low, high = margins[first], margins[first + 1]
+    for _ in range(60):
+        middle = (low + high) / 2.0
+        climbs = slope(middle, sure) > 0
+        low, high = np.where(climbs, middle, low), np.where(climbs, high, middle)
+    return np.where(preference >= 0.5, expit(low), expit(-low))
 
 
 def drawn_steps(margin, preference_weight: float) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,8 @@ from rsail.study.figures import PAGE, rounded
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "0.45"
 RESPONSES = {"best": (BLUE, "-"), "middle": (GREEN, "--"), "worst": (VERMILION, ":")}
+KL = {"KL(reference, policy)": (BLUE, "-"), "KL(policy, reference)": (VERMILION, "--")}
+NOISE = {"no baseline": (VERMILION, "--"), "baseline $J$": (BLUE, "-")}
 GAIN_LEVELS = (-0.3, -0.1, -0.03, -0.01, 0.0, 0.01, 0.03, 0.06, 0.1)  # nats
 CORNERS = np.array([[0.5, np.sqrt(0.75)], [0.0, 0.0], [1.0, 0.0]])  # best on top, middle left, worst right
 
@@ -69,7 +71,7 @@ def sail_preference_term(data: dict) -> Figure:
     """Left: what labels that the policy draws itself do to a pair. Right: the preference that a mixture settles at.
 
     `data`: margin (m,); first, second, mean (m,), steps over beta for either label and their mean; weight, c_pref;
-    robust (m,), the penalty's step over beta; rho; preference (n,); fits, label -> (n,); robust_fit (n,).
+    robust (m,), the penalty's step over beta; rho; preference (n,); labels (k,), fits (k, n); robust_fit (n,).
     """
     data = rounded(data)
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 3.0), width_ratios=(1.1, 1))
@@ -96,7 +98,7 @@ def sail_preference_term(data: dict) -> Figure:
     shades = plt.get_cmap("Blues")(np.linspace(0.45, 0.95, len(data["fits"])))
     preference = np.array(data["preference"])
     halves = (preference < 0.5, preference > 0.5)
-    for (label, fit), color in zip(data["fits"].items(), shades, strict=True):
+    for label, fit, color in zip(data["labels"], data["fits"], shades, strict=True):
         for k, side in enumerate(halves):
             right.plot(preference[side], np.array(fit)[side], color=color, label=label if k == 0 else None)
     right.plot(
@@ -117,8 +119,8 @@ def sail_preference_term(data: dict) -> Figure:
 def sail_response_term(data: dict) -> Figure:
     """Stationary policies over the response term's weight (left), and the noise of one pair's estimate (right).
 
-    `data`: weight (w,); policy (w, 3), best, middle, worst; marked, the weight in SAIL's task file; noise, label ->
-    (w,), root of the trace of the covariance.
+    `data`: weight (w,); policy (w, 3), best, middle, worst; marked, the weight in SAIL's task file; noise, key of
+    NOISE -> (w,), root of the trace of the covariance.
     """
     data = rounded(data)
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.7))
@@ -130,10 +132,8 @@ def sail_response_term(data: dict) -> Figure:
             fontsize=7, ha="right",
         )  # fmt: skip
     left.set(xlabel="weight of the response term", ylabel="probability where the step vanishes", ylim=(0, 1))
-    for (label, noise), (color, style) in zip(
-        data["noise"].items(), ((VERMILION, "--"), (BLUE, "-")), strict=True
-    ):
-        right.plot(data["weight"], noise, style, color=color, label=label)
+    for label, (color, style) in NOISE.items():
+        right.plot(data["weight"], data["noise"][label], style, color=color, label=label)
     right.set(xlabel="weight of the response term", ylabel="noise of one pair's estimate")
     right.set_ylim(bottom=0)
     right.legend(loc="upper center")
@@ -173,14 +173,12 @@ def sail_released(data: dict) -> Figure:
 def sail_reference_kl(data: dict) -> Figure:
     """Left: least eigenvalue of either KL's Hessian along a line. Right: largest one of the penalized objective's.
 
-    `data`: distance (m,); kl, label -> (m,); coefficient (c,); objective (c, m); all in nats per squared unit of theta.
+    `data`: distance (m,); kl, key of KL -> (m,); coefficient (c,); objective (c, m); nats per squared unit of theta.
     """
     data = rounded(data)
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.7))
-    for (label, curve), (color, style) in zip(
-        data["kl"].items(), ((BLUE, "-"), (VERMILION, "--")), strict=True
-    ):
-        left.plot(data["distance"], curve, style, color=color, label=label)
+    for label, (color, style) in KL.items():
+        left.plot(data["distance"], data["kl"][label], style, color=color, label=label)
     left.set(ylabel="least eigenvalue, Hessian of the KL")
     left.legend(loc="upper right")
     colors = plt.get_cmap("viridis")(np.linspace(0.0, 0.82, len(data["coefficient"])))

@@ -79,8 +79,7 @@ def estimates(
     for sign, chance in ((1.0, first), (-1.0, 1.0 - first)):  # the first wins, the second wins
         gain = log_expit(sign * margins)
         step = problem.beta * expit(-sign * margins) * (1.0 + preference_weight * own_labels * gain)
-        value = (sign * step)[..., None] * moves + drawn * response_weight * (gain - baseline)[
-            ..., None
-        ] * both
+        push = drawn * response_weight * (gain - baseline)
+        value = (sign * step)[..., None] * moves + push[..., None] * both
         outcomes.append((np.ravel(law * chance), value.reshape(-1, value.shape[-1])))
     return Estimates(*(np.concatenate(parts) for parts in zip(*outcomes, strict=True)))

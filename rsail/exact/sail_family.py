@@ -83,20 +83,19 @@ def table_terms(
     drawn = SETTINGS[setting].responses == "policy"
     law = pair_law(log_probs, prompt_probs) if drawn else dataset_law(pair_probs, margins.shape)
     own_labels = SETTINGS[setting].labels == "policy"
-    first = (
-        expit(margins) if own_labels else preferences
-    )  # probability that the first is labeled the better one
+    # The probability that the first is labeled the better one.
+    first = expit(margins) if own_labels else preferences
     gain, other_gain = log_expit(margins), log_expit(-margins)  # F under either label
     slope, other_slope = beta * expit(-margins), -beta * expit(margins)  # dF / dh under either label
     means = law * (first * gain + (1.0 - first) * other_gain)
+    path = law * (first * slope + (1.0 - first) * other_slope)
+    labels = law * (first * gain * slope + (1.0 - first) * other_gain * other_slope)
     zeros = np.zeros(margins.shape[:2])
     return Terms(
         float(means.sum()),
-        _difference(law * (first * slope + (1.0 - first) * other_slope)),
+        _difference(path),
         _sum(means) if drawn else zeros,
-        _difference(law * (first * gain * slope + (1.0 - first) * other_gain * other_slope))
-        if own_labels
-        else zeros,
+        _difference(labels) if own_labels else zeros,
     )
 
 

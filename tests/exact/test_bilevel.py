@@ -92,6 +92,24 @@ def test_the_implicit_jacobian_is_that_of_a_softmax(seed):
     assert_allclose(found.sum(axis=2), 0, atol=1e-13)  # a constant in the rewards moves nothing
 
 
+def test_the_conditions_jacobian_is_that_of_the_conditions():
+    """Conditions on responses times pi(y), then the sum of probabilities, in (pi, nu) at the solution."""
+    case = Case(2)
+    policy = case.policy()
+    for x, found in enumerate(bilevel.conditions_jacobian(policy, case.beta)):
+        pull = case.rewards[x] - case.beta * (np.log(policy[x]) - case.reference[x] + 1.0)
+
+        def conditions(point, x=x):
+            probs, nu = point[:-1], point[-1]
+            inside = case.rewards[x] - case.beta * (np.log(probs) - case.reference[x] + 1.0) - nu
+            return np.append(probs * inside, probs.sum() - 1.0)
+
+        solution = np.append(policy[x], pull.mean())
+        assert_allclose(conditions(solution), 0, atol=1e-13)
+        rows = [central_difference(lambda z, k=k: conditions(z)[k], solution) for k in range(len(solution))]
+        assert_allclose(found, rows, rtol=1e-6, atol=1e-8)
+
+
 @pytest.mark.parametrize("upper", ["pairwise", "pointwise"])
 def test_hypergradients_are_derivatives(upper):
     for seed in range(12):

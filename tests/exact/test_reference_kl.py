@@ -94,6 +94,18 @@ def test_bounds_hold_on_the_ball(seed):
         assert np.linalg.eigvalsh(basis.T @ penalized @ basis)[-1] <= 1e-9 * coefficient
 
 
+def test_bounds_are_the_formulas_stated():
+    B, D, beta = 1.3, 0.7, 0.4
+    expected = 4 * np.sqrt(2) * beta * B**2 + 2 * B**2 * np.log(1 + np.exp(2 * beta * D * B))
+    assert_allclose(kl.curvature_bound(B, D, beta), expected, rtol=1e-13)
+    two = FiniteProblem(
+        [[[B], [-B]]], np.full((1, 2, 2), 0.5), beta
+    )  # the uniform reference has variance B^2
+    assert_allclose(kl.fisher_floor(two, D), np.exp(-2 * D * B) * B**2, rtol=1e-13)
+    rise = refined_constants(B, D, beta, 0.0).curvature
+    assert_allclose(kl.concave_coefficient(two, D), rise / (np.exp(-2 * D * B) * B**2), rtol=1e-13)
+
+
 def test_beyond_the_coefficient_the_pl_inequality_holds():
     """(1/2) |grad|^2 >= modulus (maximum - value) at points of the ball, the maximum inside it."""
     problem, _ = four_responses()

@@ -6,7 +6,7 @@ Lower level, per prompt: pi_r = argmax_pi E_pi[r] - beta KL(pi, pi_ref) over the
     r(y) - beta (log pi(y) / pi_ref(y) + 1) - nu = 0 for every y,    sum_y pi(y) = 1,
 
 are a square system in (pi, nu), and the implicit function theorem differentiates its solution in r. Only
-`gibbs_policy` uses that the system has a closed solution. The hypergradient of an upper level U(r, pi) is
+`rsail.exact.gibbs` uses that the system has a closed solution. The hypergradient of an upper level U(r, pi) is
 dU/dr + (d pi_r / d r)' dU/dpi, by one linear solve with the transposed system per prompt.
 
 A reward here is a table r(x, y), or linear in features. Equation numbers are those of arXiv 2602.20457.
@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit, log_softmax, logsumexp
+from scipy.special import expit
 
 from rsail import checks
 from rsail.exact.arguments import distribution, preference_table, prompt_weights
@@ -29,14 +29,6 @@ class UpperLevel(NamedTuple):
     value: float
     rewards: np.ndarray
     policy: np.ndarray
-
-
-def gibbs_policy(rewards, ref_log_probs, beta: float) -> tuple[np.ndarray, np.ndarray]:
-    """The lower level's solution: log pi_r (X, Y), and beta log Z (X,), its value. rewards (X, Y)."""
-    rewards, ref_log_probs = _tables(rewards=rewards, ref_log_probs=ref_log_probs)
-    beta = checks.positive("beta", beta)
-    logits = ref_log_probs + rewards / beta
-    return log_softmax(logits, axis=-1), beta * logsumexp(logits, axis=-1)
 
 
 def stationarity(policy, rewards, ref_log_probs, beta: float) -> np.ndarray:

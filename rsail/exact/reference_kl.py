@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rsail import checks
+from rsail.exact import gibbs
 from rsail.exact.constants import centered_feature_bound, refined_constants
 from rsail.exact.problem import FiniteProblem
 from rsail.exact.sail_family import gradient, hessian, objective
@@ -48,9 +49,9 @@ def reference_kl(problem: FiniteProblem, theta, direction: str) -> Derivatives:
     weights = mu[:, None] * probs
     covariance = np.einsum("xy,xyd,xye->de", weights, centered, centered, optimize=True)
     if direction == "reference_to_policy":
-        value = float(mu @ np.sum(ref_probs * (ref_log_probs - log_probs), axis=-1))
+        value = gibbs.kl(ref_log_probs, log_probs, mu)
         return Derivatives(value, -problem.chain(theta, mu[:, None] * ref_probs), covariance)
-    value = float(mu @ np.sum(probs * (log_probs - ref_log_probs), axis=-1))
+    value = gibbs.kl(log_probs, ref_log_probs, mu)
     along = centered @ (np.asarray(theta, dtype=np.float64) - problem.theta_ref)
     third = np.einsum("xy,xyd,xye->de", weights * along, centered, centered, optimize=True)
     return Derivatives(value, np.einsum("xy,xyd->d", weights * along, centered), covariance + third)

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 from scipy.special import expit, logsumexp, softmax
 
-from rsail.exact import FiniteProblem, bilevel
+from rsail.exact import FiniteProblem, bilevel, gibbs
 
 from .problems import central_difference, random_preferences, seeds
 
@@ -33,7 +33,7 @@ class Case:
 
     def policy(self, rewards=None):
         rewards = self.rewards if rewards is None else rewards
-        return np.exp(bilevel.gibbs_policy(rewards, self.reference, self.beta)[0])
+        return np.exp(gibbs.gibbs_policy(rewards, self.reference, beta=self.beta))
 
     def pairwise(self, rewards, policy):
         return bilevel.pairwise(rewards, policy, self.preferences, self.prompt_probs)
@@ -59,7 +59,7 @@ def test_the_gibbs_policy_solves_the_lower_level(seed):
     case = Case(seed)
     policy = case.policy()
     assert_allclose(bilevel.stationarity(policy, case.rewards, case.reference, case.beta), 0, atol=1e-13)
-    value = bilevel.gibbs_policy(case.rewards, case.reference, case.beta)[1]
+    value = case.beta * gibbs.log_partition(case.rewards, case.reference, beta=case.beta)
     gain = np.sum(policy * (case.rewards - case.beta * (np.log(policy) - case.reference)), axis=-1)
     assert_allclose(gain, value, rtol=1e-12, atol=1e-13)
     other = softmax(np.random.default_rng(seed).normal(size=case.shape), axis=-1)
@@ -143,7 +143,7 @@ def test_linear_rewards_are_log_linear_policies(seed):
     case, rng = Case(seed), np.random.default_rng(seed)
     features, theta_ref, w = rng.normal(size=(*case.shape, 3)), rng.normal(size=3), rng.normal(size=3)
     single = FiniteProblem(features, case.preferences, case.beta, case.prompt_probs, theta_ref)
-    log_probs, _ = bilevel.gibbs_policy(features @ w, single.ref_log_probs, case.beta)
+    log_probs = gibbs.gibbs_policy(features @ w, single.ref_log_probs, beta=case.beta)
     theta = theta_ref + w / case.beta
     assert_allclose(log_probs, single.log_probs(theta), atol=1e-12)
     upper = case.pairwise(features @ w, np.exp(log_probs))
@@ -155,11 +155,11 @@ def test_linear_rewards_are_log_linear_policies(seed):
 @given(seeds)
 def test_z_cancels_in_differences_only(seed):
     case = Case(seed)
-    log_probs, value = bilevel.gibbs_policy(case.rewards, case.reference, case.beta)
+    log_probs = gibbs.gibbs_policy(case.rewards, case.reference, beta=case.beta)
+    value = case.beta * gibbs.log_partition(case.rewards, case.reference, beta=case.beta)
     implicit = bilevel.implicit_rewards(log_probs, case.reference, case.beta)
     assert_allclose(case.rewards - implicit, value[:, None] + np.zeros(case.shape), atol=1e-12)
-    _, zero = bilevel.gibbs_policy(implicit, case.reference, case.beta)
-    assert_allclose(zero, 0, atol=1e-13)  # Z = 1
+    assert_allclose(gibbs.log_partition(implicit, case.reference, beta=case.beta), 0, atol=1e-13)  # Z = 1
     policy = np.exp(log_probs)
     one, other = (case.pairwise(r, policy).value for r in (case.rewards, implicit))
     assert_allclose(one, other, rtol=1e-12)
@@ -178,9 +178,9 @@ def test_pointwise_losses_are_cross_entropies():
 def test_bad_arguments_are_named():
     case = Case(0)
     with pytest.raises(ValueError, match="beta"):
-        bilevel.gibbs_policy(case.rewards, case.reference, 0.0)
+        bilevel.conditions_jacobian(case.policy(), 0.0)
     with pytest.raises(ValueError, match=r"ref_log_probs.shape"):
-        bilevel.gibbs_policy(case.rewards, case.reference[:, :1], 1.0)
+        bilevel.stationarity(case.policy(), case.rewards, case.reference[:, :1], 1.0)
     with pytest.raises(ValueError, match="approval"):
         bilevel.pointwise(case.rewards, case.policy(), case.approval + 1.0)
     with pytest.raises(ValueError, match="policy"):

@@ -125,14 +125,14 @@ class FiniteProblem:
             score_weight=score_weight,
             prompt_probs=self.prompt_probs,
         )
-        return self._chain(theta, coefficients)
+        return self.chain(theta, coefficients)
 
     def robust_subgradient(self, theta, rho: float, *, score_weight: float = 1.0) -> np.ndarray:
         """A subgradient (d,) of L^W_rho (of the clipped form where rho leaves [0, 1])."""
         coefficients = losses.log_prob_gradient(
             *self._tables(theta), **self._settings(rho), score_weight=score_weight
         )
-        return self._chain(theta, coefficients)
+        return self.chain(theta, coefficients)
 
     def critical_radius(self) -> float:
         """rho_crit = max |P - 1/2|; from here on theta_ref is a global minimizer of L^W_rho."""
@@ -180,6 +180,13 @@ class FiniteProblem:
         worst = self.worst_case_preferences(theta, rho)
         return sail_derivatives(self.features, worst, *self._point(theta)).hessian
 
+    def chain(self, theta, coefficients) -> np.ndarray:
+        """sum over x, y of c[x, y] grad log pi(y|x), shape (d,): from coefficients (X, Y) to the parameter's space."""
+        centered = (
+            self.features - np.einsum("xy,xyd->xd", np.exp(self.log_probs(theta)), self.features)[:, None]
+        )
+        return np.einsum("xy,xyd->d", coefficients, centered)
+
     def _point(self, theta):
         return self._parameter("theta", theta), self.theta_ref, self.beta, self.prompt_probs
 
@@ -195,10 +202,3 @@ class FiniteProblem:
     def _settings(self, rho: float) -> dict:
         rho = checks.nonnegative("rho", rho)
         return {"beta": self.beta, "rho": rho, "prompt_probs": self.prompt_probs}
-
-    def _chain(self, theta, coefficients) -> np.ndarray:
-        """sum over x, y of c[x, y] grad log pi(y|x), where grad log pi = psi - E psi."""
-        centered = (
-            self.features - np.einsum("xy,xyd->xd", np.exp(self.log_probs(theta)), self.features)[:, None]
-        )
-        return np.einsum("xy,xyd->d", coefficients, centered)

@@ -49,6 +49,12 @@ _BY_REASON = {
     "adds a multiple of the margin to the loss: antisymmetric in the pair, so its mean against S S' + grad S is zero": [
         "hessian.sail_derivatives: - -> nothing in -margins",
         "hessian.sail_derivatives: 1.0 -> 0.5 in 1.0 - preferences",
+        "bilevel.pairwise: - -> nothing in -gaps",
+        "bilevel.pairwise: 1.0 -> 0.5 in 1.0 - preferences",
+    ],
+    "a constant in all conditions is taken up by the multiplier": [
+        "bilevel.stationarity: + -> - in np.log(policy) - ref_log_probs + 1.0",
+        "bilevel.stationarity: 1.0 -> 0.5 in np.log(policy) - ref_log_probs + 1.0",
     ],
     "subtracts another constant from the loss, which changes nothing because E S = 0": [
         "hessian.sail_derivatives: - -> + in losses - np.log(2.0)",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import algorithms, formulas
+from . import algorithms, family, formulas
 from .digits import digit_mutants
 from .mutant import Mutant
 from .others import OTHERS
@@ -13,7 +13,7 @@ def all_mutants(seed: int = 0) -> list[Mutant]:
     """`seed` draws the digits."""
     by_hand = [
         Mutant(f"{module}: {name}", f"{FOLDER}/{module}.py", old, new, targets(module))
-        for module, changes in (formulas.CHANGES | algorithms.CHANGES).items()
+        for module, changes in (formulas.CHANGES | algorithms.CHANGES | family.CHANGES).items()
         for name, old, new in changes
     ]
     source = [*site_mutants(), *by_hand, *OTHERS]

@@ -52,6 +52,12 @@ FIGURES: dict[str, str] = {
     "convergence_rate": "04_convergence",
     "iteration_counts": "04_convergence",
     "prox_certificate": "04_convergence",
+    # 05_sail_family (rsail.study.figures.sail)
+    "sail_settings": "05_sail_family",
+    "sail_preference_term": "05_sail_family",
+    "sail_response_term": "05_sail_family",
+    "sail_released": "05_sail_family",
+    "sail_reference_kl": "05_sail_family",
     # 07_preference_language (rsail.study.figures.language)
     "gold_and_preferences": "07_preference_language",
     "gold_by_attribute": "07_preference_language",

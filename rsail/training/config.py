@@ -37,7 +37,7 @@ class OnlineConfig:
     loss_options: dict[str, float] = Field(default_factory=dict)
     """Further arguments of the loss, e.g. smoothing of cdpo; rho has a field of its own."""
     collection: CollectionConfig = CollectionConfig()
-    """Where the compared responses come from."""
+    """Which responses are compared, and when they are collected."""
     addition: AdditionConfig = AdditionConfig()
     """What reweights the losses or is added to them."""
     beta: float = Field(0.1, gt=0)

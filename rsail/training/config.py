@@ -13,8 +13,9 @@ from pydantic.dataclasses import dataclass
 from rsail.checks import one_of, require
 from rsail.oracles import OracleConfig
 from rsail.tasks import PathText, TaskConfig
+from rsail.training.combinations import check_combination
 from rsail.training.methods import METHODS
-from rsail.training.options import WITH_RHO, AdditionConfig, CollectionConfig, check_combination
+from rsail.training.options import WITH_RHO, AdditionConfig, CollectionConfig
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False))

@@ -54,7 +54,11 @@ def online_loss(
         measures["objective/wasserstein"] = penalty.item()
         total = total + penalty
     if addition.term not in ("none", "pessimism"):
-        term = _term(config, log_probs, log_probs - ref_log_probs, targets, context).mean()
+        term = _term(config, log_probs, log_probs - ref_log_probs, targets, context)
+        if context.probs is None:
+            term = term.mean()
+        else:
+            term = context.probs.view(len(losses), -1).sum(1) @ term.reshape(len(losses), -1).mean(1)
         measures["objective/term"] = term.item()
         total = total + term
     return total

@@ -1,11 +1,10 @@
 """Every named method is a configuration that trains."""
 
-import dataclasses
 import math
 
 import pytest
 
-from rsail.training import METHODS, OnlineConfig, load_config, method_config, train
+from rsail.training import METHODS, OnlineConfig, method_config, train
 from rsail.training.checkpoint import read_log
 
 # What a small run changes: rounds of 7 steps, sets and candidates of a few.

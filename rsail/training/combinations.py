@@ -90,7 +90,9 @@ def _collection_rules(config) -> Rules:
     a_round = collection.collected == "round"
     asked_before = needs_offline_set(config) or a_round or scheme in ("best_worst", "rejection")
     oracle = config.oracle.kind
-    expected = "another one where the oracle chooses responses or labels are stored: it answers the policy of the moment"
+    expected = (
+        "another one where it chooses responses or its labels are stored: it follows the policy of the moment"
+    )
     yield asked_before and oracle == "worst_case", "oracle.kind", oracle, expected
 
     name, value = "collection.offline_share", collection.offline_share

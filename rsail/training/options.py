@@ -24,10 +24,6 @@ EXTRA_FROM = {
 }
 TERMS = ("none", "xpo", "pessimism", *EXTRA_FROM)
 REWEIGHTINGS = ("mean", "dr_dpo", "kl_penalty", "kl_ball", "chi2_ball", "tv_ball", "group_robust")
-    "best_worst",
-    "enhancer",
-    "rejection",
-)  # schemes that choose among more responses than they keep
 WITH_RHO = ("robust_sail", "plackett_luce")
 
 

@@ -213,7 +213,7 @@ def load_checkpoint(path: Path, model, optimizer, generators: dict, parts: dict 
     for name, saved in torch.load(path / "generators.pt", weights_only=True).items():
         _restore_generator(generators[name], saved)
     if parts is not None:
-        parts.update(torch.load(path / "parts.pt", weights_only=True))
+        parts.update(torch.load(path / "parts.pt", weights_only=True, map_location="cpu"))
     return int(state["step"])
 
 

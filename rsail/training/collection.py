@@ -47,7 +47,8 @@ def collect(config, state: State) -> Batch:
     def take(pairs: PairSet, number: int, labelled: bool) -> None:
         rows = _choose(state, len(pairs.prompts), number)
         prompts.extend(texts[k] for k in pairs.prompts[rows].tolist())
-        parts.append(pick(pairs.samples, rows, count))
+        chosen = pick(pairs.samples, rows, count)
+        parts.append(Samples(*(tensor.to(state.accelerator.device) for tensor in chosen)))
         if labelled:
             labels.append(pairs.targets[rows])
 
@@ -78,7 +79,6 @@ def join(parts: list[Samples], pad_token_id: int) -> Samples:
     """All rows one behind the other; prompts are padded on the left, responses on the right."""
     if len(parts) == 1:
         return parts[0]
-    device = parts[-1].response_ids.device  # of what was sampled now: stored sets stay on the CPU
     prompt, response = (max(part[k].shape[1] for part in parts) for k in (0, 2))
 
     def widened(k: int, value: int) -> torch.Tensor:
@@ -86,7 +86,7 @@ def join(parts: list[Samples], pad_token_id: int) -> Samples:
         rows = []
         for part in parts:
             missing = (prompt if left else response) - part[k].shape[1]
-            rows.append(pad(part[k].to(device), (missing, 0) if left else (0, missing), value=value))
+            rows.append(pad(part[k], (missing, 0) if left else (0, missing), value=value))
         return torch.cat(rows)
 
     return Samples(widened(0, pad_token_id), widened(1, 0), widened(2, pad_token_id), widened(3, 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from rsail.lm import Samples
@@ -62,10 +63,8 @@ def batch_context(
     )
 
 
-def group_indices(task, prompts: list[str]):
+def group_indices(task, prompts: list[str]) -> np.ndarray:
     """The number of the group of each prompt, (X,), in the order of `task.groups`; each is in exactly one."""
-    import numpy as np
-
     members = np.stack(list(task.groups(prompts).values())).astype(int)
     if not (members.sum(0) == 1).all():
         raise ValueError(

@@ -37,7 +37,7 @@ from rsail.training.checkpoint import (
 )
 from rsail.training.collection import batch_targets, collect
 from rsail.training.config import OnlineConfig
-from rsail.training.context import batch_context, embedded
+from rsail.training.context import batch_context, embedded, group_indices
 from rsail.training.evaluation import evaluate_policy
 from rsail.training.measures import check_finite, judge, step_metrics
 from rsail.training.objective import online_loss
@@ -220,7 +220,7 @@ def check_logs(config: OnlineConfig, logs: dict[str, Log], done: int) -> None:
 
 
 def check_task(config: OnlineConfig, task) -> None:
-    """Raise unless the task offers what the oracle of `config` asks for."""
+    """Raise unless the task offers what the oracle and the reweighting of `config` ask for."""
     known = set(task.attributes([""]))
     if config.oracle.kind == "bias":
         require(
@@ -229,6 +229,8 @@ def check_task(config: OnlineConfig, task) -> None:
             config.oracle.attribute,
             f"one of {sorted(known)}",
         )
+    if config.addition.reweighting == "group_robust":
+        group_indices(task, task.train_prompts)
 
 
 class Clock:

@@ -12,10 +12,10 @@ from __future__ import annotations
 ONLINE = {"score_weight": 0.0}
 # A fixed set of pairs with one drawn label each.
 OFFLINE = {"score_weight": 0.0, "labels": "drawn", "collection": {"scheme": "offline"}}
-# Rounds in which a set collected by the round's first policy is regressed on: REBEL's iterations.
+# Iterations of REBEL: four passes over a batch collected by the policy with which the round began.
 REBEL = {
     "loss": "rebel", "beta": 1.0, "score_weight": 0.0,
-    "collection": {"reference": "round", "collected": "round", "steps_per_round": 4},
+    "collection": {"reference": "round", "collected": "round", "steps_per_round": 4, "stored_prompts": 32},
 }  # fmt: skip
 
 METHODS: dict[str, dict] = {

@@ -44,7 +44,7 @@ class CollectionConfig:
     """Steps between two rounds; 0 is one round."""
     reference: Literal["initial", "round"] = "initial"
     """The reference is the initial model, or the policy with which the round began."""
-    stored_prompts: int = Field(256, ge=1)
+    stored_prompts: int = Field(512, ge=1)
     """Prompts of the offline set, and of the set of a round."""
     offline_share: float = Field(0.0, ge=0, lt=1)
     """Share of the prompts of a step, in whole prompts, that come with the oracle's labels from the offline set."""

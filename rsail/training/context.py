@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from rsail.checks import require
 from rsail.lm import Samples
 from rsail.training.uncertainty import observe, response_features, uncertainty
 
@@ -66,10 +67,10 @@ def batch_context(
 def group_indices(task, prompts: list[str]) -> np.ndarray:
     """The number of the group of each prompt, (X,), in the order of `task.groups`; each is in exactly one."""
     members = np.stack(list(task.groups(prompts).values())).astype(int)
-    if not (members.sum(0) == 1).all():
-        raise ValueError(
-            "task.groups must put each prompt into exactly one group for reweighting 'group_robust'"
-        )
+    strange = [prompt for prompt, k in zip(prompts, members.sum(0), strict=True) if k != 1]
+    require(
+        not strange, "task.groups", strange[:1], "a partition of the prompts with reweighting 'group_robust'"
+    )
     return members.argmax(0)
 
 

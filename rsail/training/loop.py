@@ -135,9 +135,8 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
     """
     accelerator, policy, count = state.accelerator, state.policy, config.responses_per_prompt
     clock, measures, robust = Clock(accelerator.device), {}, config.addition.wasserstein > 0
-    kernel = (
-        sdpa_kernel(SDPBackend.MATH) if robust else contextlib.nullcontext()
-    )  # others lack a second derivative
+    # A Wasserstein ball differentiates twice, which fused attention does not.
+    kernel = sdpa_kernel(SDPBackend.MATH) if robust else contextlib.nullcontext()
     low = config.precision == "bfloat16"
     with kernel, torch.autocast(accelerator.device.type, torch.bfloat16, enabled=low):
         batch = collect(config, state)
@@ -148,9 +147,7 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
         with embedded(state.sampler, robust) as inputs:
             tokens = response_log_probs(policy, *batch.samples)
     compared = len(batch.prompts) * count
-    samples = (
-        Samples(*(part[:compared] for part in batch.samples)) if len(tokens) > compared else batch.samples
-    )
+    samples = Samples(*(part[:compared] for part in batch.samples))
     log_probs, further = _per_prompt(tokens, batch.prompts, compared)
     ref_log_probs, ref_further = _per_prompt(ref_tokens, batch.prompts, compared)
     clock.lap("forward")
@@ -173,16 +170,9 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
     state.optimizer.step()
     state.optimizer.zero_grad()
     clock.lap("update")
+    tokens, ref_tokens = tokens[:compared], ref_tokens[:compared]
     metrics = step_metrics(
-        config,
-        samples,
-        tokens[:compared],
-        ref_tokens[:compared],
-        rewards,
-        attributes,
-        answer,
-        state.tokenizer,
-        count,
+        config, samples, tokens, ref_tokens, rewards, attributes, answer, state.tokenizer, count
     )
     return {"loss": loss.item(), "grad_norm": float(grad_norm), **measures, **metrics}, clock.seconds
 

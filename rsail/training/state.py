@@ -52,7 +52,7 @@ def begin_run(config, state: State) -> None:
         features = response_features(state.initial, samples).cpu()
         pairs = features.view(len(state.offline.prompts), -1, features.shape[-1])
         gaps = pairs[:, :, None] - pairs[:, None, :]
-        # Every pair counts once, and twice among the gaps; in means, so that the size of the set is no scale.
+        # Sigma = 1 + sum over pairs of z z^T; each pair is among the gaps twice.
         state.memory["moments"] = observe(state.memory["moments"], gaps, 0.5)
         state.memory["center"] = features.mean(0)
 

@@ -19,6 +19,7 @@ from rsail.study.gradient_check import chi_square
 from rsail.training import OnlineConfig, collection, method_config
 from rsail.training.checkpoint import make_generators
 from rsail.training.collection import (
+    Batch,
     accept,
     batch_targets,
     collect,
@@ -28,6 +29,7 @@ from rsail.training.collection import (
     make_targets,
 )
 from rsail.training.config import build
+from rsail.training.context import batch_context, group_indices
 from rsail.training.state import State, begin_run
 from rsail.training.uncertainty import no_observations, observe, response_features, uncertainty
 
@@ -182,6 +184,49 @@ def test_features_are_the_mean_hidden_state_of_the_response_whatever_the_padding
     ids = torch.cat([short.prompt_ids[1:2], short.response_ids[1:2, :2]], 1)
     hidden = world.initial(input_ids=ids, output_hidden_states=True).hidden_states[-1][0, 2:]
     torch.testing.assert_close(features[1], hidden.mean(0) / 8**0.5)
+
+
+def by_hand(moments: np.ndarray, direction: np.ndarray) -> float:
+    return float(np.sqrt(direction @ np.linalg.inv(moments) @ direction))
+
+
+def test_pessimism_measures_responses_by_the_offline_set(state, world):
+    """Gamma = |phi - v| in Sigma^-1, Sigma = 1 + sum over the pairs of z z^T, v the mean feature of the set."""
+    config = method_config("gshf_offline", max_new_tokens=LONGEST, collection={"stored_prompts": 5})
+    begin_run(config, state)
+    features = response_features(world.initial, state.offline.samples).numpy()
+    gaps = features[::2] - features[1::2]
+    moments = np.eye(8) + sum(np.outer(z, z) for z in gaps)
+    np.testing.assert_allclose(state.memory["moments"].numpy(), moments, atol=1e-12)
+    batch = Batch(TEXTS[:1] * 5, state.offline.samples, state.offline.targets)
+    empty = torch.zeros(5, 0, dtype=torch.float64)
+    context = batch_context(config, state, batch, empty, empty, [])
+    wanted = [by_hand(moments, phi - features.mean(0)) for phi in features]
+    np.testing.assert_allclose(context.uncertainty.numpy().ravel(), wanted, atol=1e-9)
+    assert context.fresh == 0 and context.further is None
+
+
+def test_the_bonus_of_copo_is_that_before_the_visit(state, world):
+    config = method_config("copo", prompts_per_step=3, max_new_tokens=LONGEST)
+    begin_run(config, state)
+    moments = np.eye(8)
+    log_probs = torch.zeros(3, 1, dtype=torch.float64)
+    for _ in range(2):
+        batch = collect(config, state)
+        features = response_features(world.initial, Samples(*(part[6:] for part in batch.samples))).numpy()
+        context = batch_context(config, state, batch, log_probs, log_probs - 1.0, [])
+        wanted = [by_hand(moments, phi) for phi in features]
+        np.testing.assert_allclose(context.further.bonus.numpy().ravel(), wanted, atol=1e-9)
+        assert (context.further.log_ratio == 1.0).all() and context.fresh is None
+        moments = moments + sum(np.outer(phi, phi) for phi in features) / 3
+
+
+def test_a_prompt_belongs_to_one_group():
+    task = SimpleNamespace(groups=lambda prompts: {"a": np.array([1, 0, 0]), "b": np.array([0, 1, 1])})
+    assert group_indices(task, ["x", "y", "z"]).tolist() == [0, 1, 1]
+    task.groups = lambda prompts: {"a": np.array([1, 0, 0]), "b": np.array([1, 1, 1])}
+    with pytest.raises(ValueError, match=r"task.groups must be a partition .*, got \['x'\]"):
+        group_indices(task, ["x", "y", "z"])
 
 
 # Batches.

@@ -23,7 +23,7 @@ from rsail.exact.ball import smallest_ball
 C_STAR = 1.541047961857601
 # With a1, a2 as above: the largest E[|s1 - s2| (c1 + c2)] over |c| <= 1 and s on [-1, 1], and the largest E|a1 + a2|;
 # both are reached by two-point laws. CROSS bounds E|s1 - s2||a1 + a2| for projections of one vector on two directions.
-SLOPE_STAR = 4.0 / (3.0 * np.sqrt(3.0))
+SLOPE_STAR = 4.0 / (3.0 * float(np.sqrt(3.0)))
 SCORE_STAR = 32.0 / 27.0
 CROSS = float(np.sqrt(1.0 + C_STAR**2 / 4.0))
 
@@ -178,9 +178,9 @@ def _assemble(B, D, beta, rho, *, penalty_curvature, penalty_slope, sail_slope, 
     """The robust loss's constants as the sum over its two parts (Theorem 4.8)."""
     lam = rho * beta
     return Constants(
-        B, D, beta, rho, penalty_curvature, penalty_slope, sail_slope, sail_smoothness,
+        B, D, beta, rho, penalty_curvature, float(penalty_slope), float(sail_slope), sail_smoothness,
         curvature=sail_smoothness + lam * penalty_curvature,
-        slope=sail_slope + lam * penalty_slope,
+        slope=float(sail_slope + lam * penalty_slope),
     )  # fmt: skip
 
 

@@ -214,9 +214,10 @@ def _constant(terms: Sequence[PairTerms], baseline: str | float, count: int) -> 
 
 
 def _best(terms: Sequence[PairTerms], count: int) -> float:
-    """The trace of the covariance is quadratic in the constant: its minimum from three values."""
+    """The trace of the covariance is quadratic in the constant: its minimum from three values; 0 if it is constant."""
     at = [np.trace(batch_covariance(terms, b, count, 1)) for b in (0.0, 1.0, 2.0)]
-    return float((1.5 * at[0] - 2.0 * at[1] + 0.5 * at[2]) / (at[0] - 2.0 * at[1] + at[2]))
+    bend = at[0] - 2.0 * at[1] + at[2]
+    return float((1.5 * at[0] - 2.0 * at[1] + 0.5 * at[2]) / bend) if bend > 0.0 else 0.0
 
 
 def _kernel(terms: PairTerms, baseline: str | float, count: int) -> np.ndarray:

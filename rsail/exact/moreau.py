@@ -70,7 +70,7 @@ def solve_prox(
     theta_radius: float,
     curvature: float | None = None,
     start=None,
-    tolerance: float = 1e-12,
+    tolerance: float | None = None,
 ) -> Prox:
     """The proximal point of theta (d,) with a certified error of at most `tolerance`.
 
@@ -84,8 +84,9 @@ def solve_prox(
         kappa; by default `problem.constants(theta_radius, rho).curvature`. Pass it where many points are computed.
     start : array (d,), optional
         A first guess; theta by default.
-    tolerance : float
-        Bound on ||point - prox||, in units of theta.
+    tolerance : float, optional
+        Bound on ||point - prox||, in units of theta; by default 1e-12, or what rounding leaves if that is more:
+        1e-14 (1 + theta_radius + ||theta_ref||) / (1 - curvature smoothing).
 
     Raises
     ------
@@ -95,8 +96,11 @@ def solve_prox(
         If the tolerance is not reached.
     """
     theta, smoothing, kappa = _arguments(problem, theta, rho, smoothing, theta_radius, curvature)
-    tolerance = checks.positive("tolerance", tolerance)
     ref = problem.theta_ref
+    if tolerance is None:
+        size = 1.0 + theta_radius + float(np.linalg.norm(ref))
+        tolerance = max(1e-12, 1e-14 * size / (1.0 - kappa * smoothing))
+    tolerance = checks.positive("tolerance", tolerance)
     point = project(theta if start is None else np.asarray(start, dtype=np.float64), ref, theta_radius)
     parts = pieces(problem, point, rho)
     for _ in range(NEWTON_STEPS):
@@ -114,25 +118,48 @@ def solve_prox(
             if value <= found.value - share * expected + 1e-14 * (1.0 + abs(found.value)):
                 break
     raise RuntimeError(
-        f"the proximal point was not found: error {found.error:.1e} after {NEWTON_STEPS} steps"
+        f"the proximal point was not found: error {found.error:.1e} after {NEWTON_STEPS} steps, "
+        f"above the tolerance {tolerance:.1e}"
     )
 
 
-def prox(problem: FiniteProblem, theta, rho: float, smoothing: float, *, theta_radius: float) -> np.ndarray:
-    """The proximal point (d,) of theta (d,), Definition 4.10; accurate to 1e-12."""
-    return solve_prox(problem, theta, rho, smoothing, theta_radius=theta_radius).point
+def prox(
+    problem: FiniteProblem,
+    theta,
+    rho: float,
+    smoothing: float,
+    *,
+    theta_radius: float,
+    tolerance: float | None = None,
+) -> np.ndarray:
+    """The proximal point (d,) of theta (d,), Definition 4.10; `tolerance` as in `solve_prox`."""
+    return solve_prox(problem, theta, rho, smoothing, theta_radius=theta_radius, tolerance=tolerance).point
 
 
-def envelope(problem: FiniteProblem, theta, rho: float, smoothing: float, *, theta_radius: float) -> float:
+def envelope(
+    problem: FiniteProblem,
+    theta,
+    rho: float,
+    smoothing: float,
+    *,
+    theta_radius: float,
+    tolerance: float | None = None,
+) -> float:
     """F_env(theta), the Moreau envelope of Definition 4.10, in nats."""
-    return solve_prox(problem, theta, rho, smoothing, theta_radius=theta_radius).value
+    return solve_prox(problem, theta, rho, smoothing, theta_radius=theta_radius, tolerance=tolerance).value
 
 
 def envelope_gradient(
-    problem: FiniteProblem, theta, rho: float, smoothing: float, *, theta_radius: float
+    problem: FiniteProblem,
+    theta,
+    rho: float,
+    smoothing: float,
+    *,
+    theta_radius: float,
+    tolerance: float | None = None,
 ) -> np.ndarray:
     """grad F_env(theta) = (theta - prox(theta)) / smoothing, Lemma 4.11; shape (d,)."""
-    return solve_prox(problem, theta, rho, smoothing, theta_radius=theta_radius).gradient
+    return solve_prox(problem, theta, rho, smoothing, theta_radius=theta_radius, tolerance=tolerance).gradient
 
 
 def prox_residual(
@@ -196,7 +223,7 @@ def project(points, center, radius: float) -> np.ndarray:
     """The nearest points to `points` (..., d) in the ball of `radius` around `center` (d,)."""
     offset = np.asarray(points, dtype=np.float64) - center
     length = np.linalg.norm(offset, axis=-1, keepdims=True)
-    return center + offset * np.minimum(1.0, radius / np.maximum(length, np.finfo(float).tiny))
+    return center + offset * (radius / np.maximum(length, radius))
 
 
 def _arguments(problem, theta, rho, smoothing, theta_radius, curvature):

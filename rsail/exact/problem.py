@@ -153,17 +153,18 @@ class FiniteProblem:
 
         `kind` "paper": B is the largest feature norm, and the constant that Assumption 3 takes for granted is that
         of the sharp set. "sharp" and "refined" (additions): B is the largest radius of a prompt's smallest
-        enclosing ball.
+        enclosing ball. Prompts of probability 0 do not count.
         """
         checks.one_of("kind", kind, ("paper", "sharp", "refined"))
-        bound = centered_feature_bound(self.features)
+        asked = self.features[self.prompt_probs > 0]
+        bound = centered_feature_bound(asked)
         if kind == "refined":
             return refined_constants(bound, theta_radius, self.beta, rho)
         sharp = sharp_constants(bound, theta_radius, self.beta, rho)
         if kind == "sharp":
             return sharp
         return paper_constants(
-            feature_bound(self.features), theta_radius, self.beta, rho, sail_smoothness=sharp.sail_smoothness
+            feature_bound(asked), theta_radius, self.beta, rho, sail_smoothness=sharp.sail_smoothness
         )
 
     def sail_hessian(self, theta) -> np.ndarray:

@@ -10,6 +10,8 @@ from rsail import checks
 from rsail.exact.arguments import policies, preference_table, prompt_weights
 from rsail.exact.losses import pair_law
 
+SMALLEST_WEIGHT = 1e-9  # HiGHS's small_matrix_value
+
 
 def critical_radius(preferences, *, prompt_probs=None) -> float:
     """rho_crit = max |P(1|z) - 1/2|: from here on the reference is a global minimizer, for any policy class.
@@ -44,6 +46,12 @@ def local_critical_radius(
         False: the penalty of eq. 12, right whenever rho_loc < delta. True: the threshold of the clipped
         robust loss, which is larger when some pair that the best direction treats against its
         preference has P < rho, because the adversary cannot push it below 0.
+
+    Raises
+    ------
+    RuntimeError
+        If the linear program is not solved: some pair is by nine orders of magnitude less likely than the likeliest.
+        Lighter pairs still may go unnoticed; leave out responses of so small a probability knowingly.
     """
     features, preferences, weights = _pairs(features, preferences, ref_log_probs, prompt_probs)
     if not len(weights):
@@ -67,7 +75,7 @@ def _pairs(features, preferences, ref_log_probs, prompt_probs):
     preferences = preference_table(preferences, (prompts, responses))
     first, second = np.triu_indices(responses, k=1)
     law = pair_law(ref_log_probs, prompt_weights(prompt_probs, prompts))[:, first, second].ravel()
-    moves = (features[:, first] - features[:, second]).reshape(len(law), -1)
+    moves = (features[:, first] - features[:, second]).reshape(len(law), features.shape[-1])
     kept = (law > 0) & np.any(moves != 0, axis=1)
     weights = law[kept] / law[kept].sum() if kept.any() else law[kept]
     return moves[kept], preferences[:, first, second].ravel()[kept], weights
@@ -95,7 +103,10 @@ def _steepest(moves, weights, gain_up, gain_down) -> np.ndarray | None:
         options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
     )
     if not result.success:
-        raise RuntimeError(f"HiGHS found no steepest direction: {result.message}")
+        raise RuntimeError(
+            f"HiGHS found no steepest direction: {result.message} The lightest pair weighs {scaled.min():.1e} of "
+            f"the heaviest, and HiGHS takes what is below {SMALLEST_WEIGHT:g} for zero"
+        )
     return None if -result.fun <= 1e-11 else moves @ result.x[:dimension]
 
 

@@ -35,6 +35,7 @@ def sharp_second_moment(
     (at most G_gradSAIL + lam G_dR), one triangle inequality the second.
     """
     sail_noise = checks.nonnegative("sail_noise", sail_noise)
+    checks.require(int(batch) == batch and batch >= 1, "batch", batch, "a whole number >= 1")
     noise = sail_noise + constants.lam * checks.nonnegative("penalty_noise", penalty_noise)
     return constants.slope**2 + noise**2 / batch
 
@@ -50,6 +51,8 @@ def stationarity_bound(
     sharp: bool = False,
 ) -> float:
     """Right side of eq. 24, a bound on E||grad F_env(theta_out)||^2."""
+    _check(gap, steps, second_moment)
+    checks.positive("step_size", step_size)
     room = _room(smoothing, curvature)
     length = envelope_smoothness(smoothing, curvature, sharp=sharp)
     return gap / (step_size * room * steps) + length * step_size * second_moment / (2.0 * room)
@@ -59,6 +62,7 @@ def corollary_step_size(
     gap: float, steps: int, *, smoothing: float, curvature: float, second_moment: float, sharp: bool = False
 ) -> float:
     """Corollary 5.3's constant step size, which makes both terms of eq. 24 equal."""
+    _check(gap, steps, checks.positive("second_moment", second_moment))
     length = envelope_smoothness(smoothing, curvature, sharp=sharp)
     return float(np.sqrt(2.0 * gap / (length * second_moment * steps)))
 
@@ -67,6 +71,7 @@ def corollary_bound(
     gap: float, steps: int, *, smoothing: float, curvature: float, second_moment: float, sharp: bool = False
 ) -> float:
     """Eq. 24 at Corollary 5.3's step size: sqrt(2 L_env G_tot^2 gap / T) / (1 - kappa smoothing)."""
+    _check(gap, steps, second_moment)
     length = envelope_smoothness(smoothing, curvature, sharp=sharp)
     return float(np.sqrt(2.0 * length * second_moment * gap / steps) / _room(smoothing, curvature))
 
@@ -77,6 +82,12 @@ def iteration_count(accuracy: float, gap: float, **setting) -> float:
     `setting`: smoothing, curvature, second_moment, sharp, as in `corollary_bound`.
     """
     return (corollary_bound(gap, 1, **setting) / checks.positive("accuracy", accuracy)) ** 2
+
+
+def _check(gap: float, steps: float, second_moment: float) -> None:
+    checks.nonnegative("gap", gap)
+    checks.positive("steps", steps)
+    checks.nonnegative("second_moment", second_moment)
 
 
 def _room(smoothing: float, curvature: float) -> float:

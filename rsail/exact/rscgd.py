@@ -326,7 +326,7 @@ def _check(problem, rho, theta_radius, step_size) -> None:
     checks.positive("theta_radius", theta_radius)
     checks.positive("step_size", step_size)
     checks.nonnegative("rho", rho)
-    smallest = float(problem.preferences.min())
+    smallest = float(problem.preferences[problem.prompt_probs > 0].min())
     checks.require(
         rho <= smallest, "rho", rho, f"at most the smallest preference, {smallest:g} (Assumption 1)"
     )

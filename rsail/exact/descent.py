@@ -116,7 +116,8 @@ def _reduced(problem, theta, oracle, held) -> tuple[np.ndarray, np.ndarray]:
     first, second = np.triu_indices(problem.features.shape[1], k=1)
     moves = (problem.features[:, first] - problem.features[:, second]).reshape(-1, problem.features.shape[-1])
     _, sizes, rows = np.linalg.svd(moves, full_matrices=False)
-    basis = rows[sizes > 1e-10 * sizes.max(initial=0.0)].T  # the span of all feature differences: nothing else matters
+    # The span of all feature differences: nothing else matters.
+    basis = rows[sizes > 1e-10 * sizes.max(initial=0.0)].T
     if len(held):
         basis = basis @ null_space(held @ basis, rcond=1e-10)
     # On this piece the robust loss is SAIL's with a fixed oracle.

@@ -10,7 +10,8 @@ from rsail import checks
 from rsail.exact.arguments import policies, preference_table, prompt_weights
 from rsail.exact.losses import pair_law
 
-SMALLEST_WEIGHT = 1e-9  # HiGHS's small_matrix_value
+# HiGHS takes smaller entries of a matrix for zero, and would call a direction that moves such pairs alone unbounded.
+SMALLEST_WEIGHT = 1e-9
 
 
 def critical_radius(preferences, *, prompt_probs=None) -> float:
@@ -36,6 +37,9 @@ def local_critical_radius(
     The minimum is strict along every direction that moves some v1 - v2. The score term plays no
     part: at the reference all pairs have the same loss, log 2.
 
+    Pairs that the reference draws less than 1e-9 times as often as the likeliest count as never drawn. Without them
+    rho_loc can be smaller, if the best direction moves no other pair.
+
     Parameters
     ----------
     features : array (X, Y, d)
@@ -46,12 +50,6 @@ def local_critical_radius(
         False: the penalty of eq. 12, right whenever rho_loc < delta. True: the threshold of the clipped
         robust loss, which is larger when some pair that the best direction treats against its
         preference has P < rho, because the adversary cannot push it below 0.
-
-    Raises
-    ------
-    RuntimeError
-        If the linear program is not solved: some pair is by nine orders of magnitude less likely than the likeliest.
-        Lighter pairs still may go unnoticed; leave out responses of so small a probability knowingly.
     """
     features, preferences, weights = _pairs(features, preferences, ref_log_probs, prompt_probs)
     if not len(weights):
@@ -76,7 +74,8 @@ def _pairs(features, preferences, ref_log_probs, prompt_probs):
     first, second = np.triu_indices(responses, k=1)
     law = pair_law(ref_log_probs, prompt_weights(prompt_probs, prompts))[:, first, second].ravel()
     moves = (features[:, first] - features[:, second]).reshape(len(law), features.shape[-1])
-    kept = (law > 0) & np.any(moves != 0, axis=1)
+    moving = np.any(moves != 0, axis=1)
+    kept = moving & (law > SMALLEST_WEIGHT * law[moving].max(initial=0.0))
     weights = law[kept] / law[kept].sum() if kept.any() else law[kept]
     return moves[kept], preferences[:, first, second].ravel()[kept], weights
 
@@ -103,10 +102,7 @@ def _steepest(moves, weights, gain_up, gain_down) -> np.ndarray | None:
         options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
     )
     if not result.success:
-        raise RuntimeError(
-            f"HiGHS found no steepest direction: {result.message} The lightest pair weighs {scaled.min():.1e} of "
-            f"the heaviest, and HiGHS takes what is below {SMALLEST_WEIGHT:g} for zero"
-        )
+        raise RuntimeError(f"HiGHS found no steepest direction: {result.message}")
     return None if -result.fun <= 1e-11 else moves @ result.x[:dimension]
 
 

@@ -26,6 +26,8 @@ from rsail.exact.moreau import Prox, project, prox_residual, snap
 from rsail.exact.problem import FiniteProblem
 from rsail.exact.subdifferential import pieces
 
+BLOCK = 2**17  # uniforms drawn at a time
+
 
 class Triples(NamedTuple):
     """What is needed of all triples (x, i, j) at parameters theta (..., d)."""
@@ -39,11 +41,13 @@ class Triples(NamedTuple):
 
 def triples(problem: FiniteProblem, theta) -> Triples:
     """Enumerate the triples at parameters theta (..., d)."""
-    logits = np.tensordot(np.asarray(theta, dtype=np.float64), problem.features, axes=(-1, -1))
+    theta = np.asarray(theta, dtype=np.float64)
+    logits = np.tensordot(theta, problem.features, axes=(-1, -1))
     probs = np.exp(logits - logits.max(axis=-1, keepdims=True))
     probs /= probs.sum(axis=-1, keepdims=True)
     law = problem.prompt_probs[:, None, None] * probs[..., :, None] * probs[..., None, :]
-    values = logits - problem.features @ problem.theta_ref
+    # Not as a difference of logits: at the reference, on every kink, rounding would decide the signs.
+    values = np.tensordot(theta - problem.theta_ref, problem.features, axes=(-1, -1))
     scores = values[..., :, None] - values[..., None, :]
     margins = problem.beta * scores
     losses = np.logaddexp(0.0, margins) - problem.preferences * margins  # p sp(-t) + (1 - p) sp(t)
@@ -229,7 +233,7 @@ def rscgd(
 
 def _uniforms(rngs, steps: int, batch: int) -> Iterator[np.ndarray]:
     """Per step, uniforms (runs, batch) of each run's own generator, which draws those of many steps at a time."""
-    block = max(1, 2**17 // (len(rngs) * batch))
+    block = max(1, BLOCK // (len(rngs) * batch))
     for done in range(0, steps, block):
         size = (min(block, steps - done), batch)
         yield from np.stack([rng.random(size) for rng in rngs], axis=1)

@@ -11,7 +11,7 @@ import numpy as np
 from rsail.exact import FiniteProblem, rates
 from rsail.exact.moreau import Prox, near_stationarity, project, prox_residual, snap, solve_prox
 from rsail.exact.rscgd import triple_gradients, triples
-from rsail.exact.subdifferential import subdifferential
+from rsail.exact.subdifferential import TIE, pieces, subdifferential
 from rsail.study.numerical_check import random_oracle
 
 SHAPES = (
@@ -64,7 +64,11 @@ class Point:
 
 
 def random_point(rng: np.random.Generator) -> Point:
-    """A random problem under Assumption 1; a third of the parameters lie on a kink, a fifth on the boundary."""
+    """A random problem under Assumption 1 and a parameter in its ball.
+
+    A third of the parameters are moved onto the kink of a random pair, which is the reference itself where d = 1; a
+    fifth lie on the boundary. `places` counts.
+    """
     delta = float(rng.uniform(0.02, 0.35))
     prompts, responses = SHAPES[rng.integers(len(SHAPES))]
     dimension = rng.integers(1, 4)
@@ -77,10 +81,32 @@ def random_point(rng: np.random.Generator) -> Point:
     )
     theta_radius, direction = float(rng.uniform(0.1, 3.0)), rng.normal(size=dimension)
     length = theta_radius * (1.0 if rng.random() < 0.2 else rng.uniform())
-    theta = problem.theta_ref + length * direction / np.linalg.norm(direction)
     if rng.random() < 1 / 3:
-        theta = snap(problem, theta, distance=0.3 * theta_radius)
+        first, second = problem.features[rng.integers(prompts), rng.permutation(responses)[:2]]
+        normal = (first - second) / np.linalg.norm(first - second)
+        direction = direction - (normal @ direction) * normal if dimension > 1 else np.zeros(1)
+    theta = problem.theta_ref + length * direction / max(np.linalg.norm(direction), np.finfo(float).tiny)
     return Point(problem, theta, float(rng.uniform(0, delta)), theta_radius, float(rng.uniform(0.1, 0.9)))
+
+
+def places(points: list[Point]) -> dict[str, int]:
+    """How many of the points lie where; those with a vanishing envelope gradient are stationary."""
+    reference = [np.array_equal(point.theta, point.problem.theta_ref) for point in points]
+    kinks = [len(tied_pairs(point)) > 0 for point in points]
+    offsets = [np.linalg.norm(point.theta - point.problem.theta_ref) / point.theta_radius for point in points]
+    still = [np.linalg.norm(p.found.gradient) <= 2.0 * p.found.error / p.smoothing + 1e-14 for p in points]
+    return {
+        "at the reference": sum(reference),
+        "on a kink elsewhere": sum(k and not r for k, r in zip(kinks, reference, strict=True)),
+        "on the boundary": sum(offset > 1 - 1e-9 for offset in offsets),
+        "with a vanishing envelope gradient": sum(still),
+    }
+
+
+def tied_pairs(point: Point) -> np.ndarray:
+    """Normals (m, d) of the pairs that are tied at the point."""
+    found = pieces(point.problem, point.theta, point.rho)
+    return found.normals[np.abs(found.scores) <= TIE * found.reach * point.theta_radius]
 
 
 def lemma_4_11_smooth(
@@ -127,14 +153,22 @@ def lemma_c1(point: Point, rng: np.random.Generator, *, curvature: float | None 
 
 
 def lemma_c2(
-    point: Point, rng: np.random.Generator, *, length: Callable = rates.envelope_smoothness
+    point: Point,
+    rng: np.random.Generator,
+    *,
+    length: Callable = rates.envelope_smoothness,
+    curvature: float | None = None,
+    step: float | None = None,
 ) -> float:
     """E F_env(theta_next) - F_env(theta) + eta (1 - kappa smoothing) ||grad F_env||^2 over eta^2 L E||G||^2 / 2.
 
-    Batches of one triple, the expectation by enumeration; L = length(smoothing, kappa) is L_env.
+    Batches of one triple, the expectation by enumeration; L = length(smoothing, kappa) is L_env. `curvature`: another
+    kappa; `step`: eta, random by default.
     """
     problem = point.problem
-    lam, step = point.rho * problem.beta, point.smoothing * 10 ** rng.uniform(-2, 0.5)
+    room = 1.0 - (point.curvature if curvature is None else curvature) * point.smoothing
+    lam = point.rho * problem.beta
+    step = point.smoothing * 10 ** rng.uniform(-2, 0.5) if step is None else step
     sail, penalty = triple_gradients(problem, point.theta)
     law = triples(problem, point.theta).law.ravel()
     estimates = (sail + lam * penalty).reshape(len(law), -1)
@@ -143,7 +177,7 @@ def lemma_c2(
     following = [
         point.prox(point.project(point.theta - step * g), start=point.found.point).value for g in distinct
     ]
-    drop = step * point.room * (point.found.gradient @ point.found.gradient)
+    drop = step * room * (point.found.gradient @ point.found.gradient)
     rise = (
         step**2 * length(point.smoothing, point.curvature) * float(chances @ np.sum(distinct**2, axis=1)) / 2
     )
@@ -174,10 +208,12 @@ def lemma_d3(point: Point, rng: np.random.Generator) -> float:
 
 
 def _ratio(left: float, right: float, point: Point, power: int = 1) -> float:
-    """left / right with both moved by a rounding error, so that 0 / 0 counts as 1 and a violation as more."""
+    """left / right, both moved by a rounding error; NaN where both are zero but for rounding: 0 <= 0 shows nothing."""
     rounding = (
         point.found.error / point.smoothing + 1e-14 * (1 + np.linalg.norm(point.found.gradient))
     ) ** power
+    if abs(left) <= 2 * rounding and abs(right) <= 2 * rounding:
+        return np.nan
     return float((left + rounding) / (right + 2 * rounding + 1e-15))
 
 
@@ -192,15 +228,14 @@ LEMMAS: dict[str, Callable] = {
 }
 
 
-def lemma_ratios(count: int, seed: int) -> dict[str, np.ndarray]:
-    """Each of `LEMMAS` at `count` random points, as left over right side: at most 1 if it holds; arrays (count,)."""
+def lemma_ratios(points: list[Point], seed: int) -> dict[str, np.ndarray]:
+    """Each of `LEMMAS` at the points, as left over right side: at most 1 if it holds.
+
+    Points at which a lemma says 0 <= 0 are left out, so an array may be shorter than the list.
+    """
     rng = np.random.default_rng(seed)
-    rows = {name: np.empty(count) for name in LEMMAS}
-    for k in range(count):
-        point = random_point(rng)
-        for name, lemma in LEMMAS.items():
-            rows[name][k] = lemma(point, rng)
-    return rows
+    rows = {name: np.array([lemma(point, rng) for point in points]) for name, lemma in LEMMAS.items()}
+    return {name: values[~np.isnan(values)] for name, values in rows.items()}
 
 
 def independent_prox(
@@ -215,7 +250,8 @@ def independent_prox(
     """The proximal point by the ellipsoid method (d >= 2) or bisection (d = 1), from subgradients alone; shape (d,).
 
     No kinks, no Newton steps: every cut keeps the half of an ellipsoid that must hold the solution, until what is
-    left is shorter than `accuracy`.
+    left is shorter than `accuracy`. It shares `FiniteProblem.robust_subgradient` with the engine, which tests
+    compare with differences of the loss, and is independent of all that `solve_prox` adds to it.
     """
     reference, dimension = problem.theta_ref, len(problem.theta_ref)
     point, factor = reference.copy(), np.eye(dimension) * theta_radius

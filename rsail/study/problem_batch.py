@@ -132,7 +132,7 @@ def values(batch: ProblemBatch) -> dict[str, np.ndarray]:
 
 def worst_oracle(batch: ProblemBatch, scores: np.ndarray) -> np.ndarray:
     """The oracle that attains each robust loss, P - rho sign(h), clipped to [0, 1]."""
-    # `effective_radius` at rho = 1 is how far the adversary can move P at all; rho of it is allowed.
+    # `effective_radius` at rho = 1 is how far the adversary can move P at all; it moves P by at most rho.
     room = effective_radius(batch.preferences, scores, 1.0)
     return batch.preferences - np.sign(scores) * np.minimum(room, batch.rho[:, None, None, None])
 

@@ -163,3 +163,9 @@ def test_too_few_steps_are_an_error():
 def test_bad_input_is_named(options, message):
     with pytest.raises(ValueError, match=message):
         descend(tabular([1.0, 0.0]), np.zeros(2), **options)
+
+
+def test_with_one_response_per_prompt_it_ends_where_it_starts():
+    problem = FiniteProblem(np.ones((2, 1, 3)), np.full((2, 1, 1), 0.5), beta=1.0)
+    found = descend(problem, [1.0, 2.0, 3.0], 0.1)
+    assert found.steps == 0 and found.residual == 0.0 and found.curvature == np.inf

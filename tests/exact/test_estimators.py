@@ -268,3 +268,9 @@ def test_hoeffding_of_a_sum_has_no_second_part():
 def test_bad_input_is_named(case, call, message):
     with pytest.raises(ValueError, match=message):
         call(case[2])
+
+
+def test_where_no_constant_changes_the_variance_the_best_one_is_zero():
+    problem = FiniteProblem(np.ones((2, 1, 3)), np.full((2, 1, 1), 0.5), beta=1.0)
+    terms = estimators.pair_terms(problem, np.ones(3), RHO)
+    assert np.array_equal(estimators.batch_covariance(terms, "best_constant", 2, 1), np.zeros((3, 3)))

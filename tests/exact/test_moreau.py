@@ -226,3 +226,26 @@ def test_a_tolerance_out_of_reach_is_an_error():
     problem, theta = reference_problem()
     with pytest.raises(RuntimeError, match="not found: error"):
         solve_prox(problem, theta, 0.1, 0.1, theta_radius=1.0, tolerance=1e-30)
+
+
+def test_project_of_the_center_is_the_center_whatever_the_radius():
+    center = np.array([1.0, -2.0])
+    assert np.array_equal(project(center, center, 1e3), center)
+    assert_allclose(project([1.0, 2e3], center, 1e3), [1.0, 998.0])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_near_1_over_kappa_the_default_tolerance_is_within_reach(seed):
+    problem, theta, rho, _, radius, curvature = random_task(seed)
+    for room in (1e-3, 1e-5):
+        smoothing = (1 - room) / curvature
+        found = solve_prox(problem, theta, rho, smoothing, theta_radius=radius, curvature=curvature)
+        assert found.error <= 1e-13 * (1 + radius + np.linalg.norm(problem.theta_ref)) / room
+
+
+def test_the_tolerance_reaches_every_function():
+    problem, theta = reference_problem()
+    for function in (prox, envelope, envelope_gradient):
+        function(problem, theta, 0.1, 0.1, theta_radius=1.0, tolerance=1e-6)
+        with pytest.raises(RuntimeError, match=r"above the tolerance 1\.0e-30"):
+            function(problem, theta, 0.1, 0.1, theta_radius=1.0, tolerance=1e-30)

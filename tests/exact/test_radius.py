@@ -123,3 +123,31 @@ def test_bad_input():
         critical_radius(np.full((1, 2, 2), 0.4))
     with pytest.raises(ValueError, match=r"features\.shape"):
         local_critical_radius(np.ones((1, 3, 1)), np.full((1, 2, 2), 0.5), np.log([[0.5, 0.5]]))
+
+
+@pytest.mark.parametrize("clipped", [False, True])
+def test_with_one_response_per_prompt_nothing_moves(clipped):
+    problem = FiniteProblem(np.ones((2, 1, 3)), np.full((2, 1, 1), 0.5), beta=1.0)
+    assert problem.local_critical_radius(clipped=clipped) == 0.0 == problem.critical_radius()
+
+
+@pytest.mark.parametrize("clipped", [False, True])
+def test_pairs_a_billion_times_rarer_than_the_likeliest_count_as_never_drawn(clipped):
+    rewards = np.array([1.0, 0.0, -1.0])
+    for rare in (1e-14, 6e-14, 1e-12, 0.9e-9):
+        problem = tabular(rewards, theta_ref=[0.0, 0.0, np.log(rare)])
+        kept = tabular(rewards[:2])
+        found = problem.local_critical_radius(clipped=clipped)
+        assert_allclose(found, kept.local_critical_radius(clipped=clipped), rtol=1e-9)
+    almost = tabular(rewards, theta_ref=[0.0, 0.0, np.log(2e-9)])
+    assert_allclose(almost.local_critical_radius(clipped=clipped), best_set(almost), rtol=1e-6)
+
+
+def test_a_rare_response_leaves_the_linear_program_bounded():
+    # With the rare pairs HiGHS called this one unbounded.
+    rng = np.random.default_rng(194)
+    size = int(rng.integers(3, 6))
+    rare = np.append(np.zeros(size - 1), np.log(10 ** rng.uniform(-15, -9)))
+    rewards = rng.normal(size=size)
+    found = tabular(rewards, theta_ref=rare).local_critical_radius()
+    assert_allclose(found, best_set(tabular(rewards[:-1])), rtol=1e-6)

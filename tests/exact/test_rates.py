@@ -74,3 +74,33 @@ def test_smoothing_at_or_above_1_over_kappa_is_refused():
         rates.envelope_smoothness(1.0, 1.0)
     with pytest.raises(ValueError, match="accuracy"):
         rates.iteration_count(0.0, GAP, **SETTING)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gap": -0.1}, "gap must be a finite number >= 0, got -0.1"),
+        ({"steps": 0}, "steps must be a finite number > 0, got 0"),
+        ({"second_moment": -1.0}, "second_moment"),
+        ({"second_moment": np.nan}, "second_moment"),
+    ],
+)
+def test_a_bad_gap_number_of_steps_or_second_moment_is_refused(change, message):
+    arguments = SETTING | {"gap": GAP, "steps": STEPS} | change
+    for function in (rates.corollary_step_size, rates.corollary_bound):
+        with pytest.raises(ValueError, match=message):
+            function(**arguments)
+    with pytest.raises(ValueError, match=message):
+        rates.stationarity_bound(**arguments, step_size=0.1)
+    if "steps" not in change:
+        with pytest.raises(ValueError, match=message):
+            rates.iteration_count(1e-3, **{key: value for key, value in arguments.items() if key != "steps"})
+
+
+def test_steps_of_size_zero_and_an_empty_batch_are_refused():
+    with pytest.raises(ValueError, match="step_size must be a finite number > 0"):
+        rates.stationarity_bound(GAP, 0.0, STEPS, **SETTING)
+    with pytest.raises(ValueError, match="second_moment must be a finite number > 0"):
+        rates.corollary_step_size(GAP, STEPS, **SETTING | {"second_moment": 0.0})
+    with pytest.raises(ValueError, match="batch must be a whole number >= 1"):
+        rates.sharp_second_moment(sharp_constants(1.0, 1.0, 0.1, 0.1), batch=0)

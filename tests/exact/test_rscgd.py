@@ -8,7 +8,9 @@ from numpy.testing import assert_allclose
 from rsail.exact import FiniteProblem, rscgd
 from rsail.exact.moreau import prox_residual, snap, solve_prox
 from rsail.exact.rscgd import (
+    batch_gradients,
     certified_prox,
+    count_triples,
     inexact_prox,
     moments,
     stochastic_gradients,
@@ -18,7 +20,7 @@ from rsail.exact.rscgd import (
 from tests.exact.problems import random_problem, reference_problem, seeds
 
 few = settings(deadline=None, derandomize=True, max_examples=30)
-RUN = {"theta_radius": 1.0, "step_size": 0.05, "steps": 40, "batch": 4, "runs": 6, "seed": 0}
+RUN = {"theta_radius": 1.0, "step_size": 0.05, "steps": 40, "batch": 4, "seeds": range(6)}
 
 
 @few
@@ -142,15 +144,18 @@ def test_the_path_stays_in_the_ball_and_starts_where_it_should():
 def test_one_step_is_the_formula():
     problem, theta = reference_problem()
     run = rscgd.rscgd(problem, 0.1, **RUN | {"steps": 1, "theta_radius": 9.0}, start=theta)
-    rng = np.random.default_rng(0)
-    rng.integers(1, size=(6, 1))  # the output's index
-    sail, penalty = stochastic_gradients(problem, np.tile(theta, (6, 1)), 4, rng)
+    rngs = [np.random.default_rng(seed) for seed in range(6)]
+    for rng in rngs:
+        rng.integers(1, size=1)  # the output's index
+    at = triples(problem, np.tile(theta, (6, 1)))
+    counts = count_triples(at.law, np.array([rng.random(4) for rng in rngs]))
+    sail, penalty = batch_gradients(problem, at, counts)
     assert_allclose(run.last, theta - 0.05 * (sail + 0.1 * problem.beta * penalty), atol=1e-15)
 
 
 def test_the_output_is_an_iterate_drawn_uniformly():
     problem, _ = reference_problem()
-    run = rscgd.rscgd(problem, 0.1, **RUN | {"runs": 40}, draws=200, record_every=1)
+    run = rscgd.rscgd(problem, 0.1, **RUN | {"seeds": range(40)}, draws=200, record_every=1)
     drawn = np.empty(run.outputs.shape[:2], dtype=int)
     for k in range(40):
         same = np.all(run.outputs[k][:, None] == run.path[None, :, k], axis=-1)
@@ -162,9 +167,42 @@ def test_the_output_is_an_iterate_drawn_uniformly():
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another():
     problem, _ = reference_problem()
-    one, two, other = (rscgd.rscgd(problem, 0.1, **RUN | {"seed": seed}) for seed in (0, 0, 1))
+    one, two, other = (rscgd.rscgd(problem, 0.1, **RUN | {"seeds": [seed]}) for seed in (0, 0, 1))
     assert np.array_equal(one.outputs, two.outputs) and np.array_equal(one.last, two.last)
     assert not np.array_equal(one.last, other.last)
+
+
+def test_a_run_is_that_of_its_seed_and_step_size_whichever_others_are_made_beside_it():
+    problem, _ = reference_problem()
+    together = rscgd.rscgd(problem, 0.1, **RUN | {"step_size": [0.05, 0.1, 0.2], "seeds": [3, 9, 7]}, draws=5)
+    for k, (size, seed) in enumerate(((0.05, 3), (0.1, 9), (0.2, 7))):
+        alone = rscgd.rscgd(problem, 0.1, **RUN | {"step_size": size, "seeds": [seed]}, draws=5)
+        assert_allclose(together.outputs[k], alone.outputs[0], atol=1e-12)
+        assert_allclose(together.last[k], alone.last[0], atol=1e-12)
+
+
+@few
+@given(seeds)
+def test_triples_are_counted_where_the_uniforms_meet_their_runs_distribution_function(seed):
+    problem, theta = random_problem(seed)
+    rng = np.random.default_rng(seed)
+    law = triples(problem, theta + rng.normal(size=(3, len(theta)))).law
+    uniforms = rng.random((3, 50))
+    uniforms[:, :2] = 0.0, 1.0 - 2.0**-53
+    counts = count_triples(law, uniforms)
+    assert counts.shape == law.shape
+    for one, drawn, found in zip(law, uniforms, counts, strict=True):
+        ends = np.cumsum(one.ravel()) / one.sum()
+        where = np.minimum(np.searchsorted(ends, drawn, side="right"), one.size - 1)
+        # An end that rounding moves past a uniform changes two counts by one; it must not happen twice.
+        assert np.abs(np.bincount(where, minlength=one.size) - found.ravel()).sum() <= 2
+
+
+def test_blocks_of_uniforms_continue_one_stream(monkeypatch):
+    problem, _ = reference_problem()
+    whole = rscgd.rscgd(problem, 0.1, **RUN)
+    monkeypatch.setattr(rscgd, "BLOCK", 100)  # four steps of six runs with batches of four
+    assert np.array_equal(whole.last, rscgd.rscgd(problem, 0.1, **RUN).last)
 
 
 def test_it_goes_down_to_a_stationary_point():
@@ -232,7 +270,10 @@ def test_an_accuracy_out_of_reach_is_an_error_that_says_how_near_it_came():
     [
         ({"steps": 0}, "steps"),
         ({"batch": 1.5}, "batch"),
-        ({"runs": 0}, "runs"),
+        ({"seeds": []}, "seeds must be at least one"),
+        ({"seeds": [4, 5, 4]}, "seeds must be at least one seed, and none twice"),
+        ({"step_size": [0.1, 0.2]}, "step_size must be one, or one per seed"),
+        ({"step_size": [0.1] * 5 + [np.nan]}, "step_size must be a finite number > 0"),
         ({"draws": 0}, "draws"),
         ({"step_size": 0.0}, "step_size"),
         ({"theta_radius": -1.0}, "theta_radius"),
@@ -244,3 +285,14 @@ def test_bad_arguments_are_refused(change, message):
     arguments = RUN | {"rho": 0.1} | change
     with pytest.raises(ValueError, match=message):
         rscgd.rscgd(problem, arguments.pop("rho"), **arguments)
+
+
+def test_a_prompt_that_is_never_drawn_limits_neither_rho_nor_the_constants():
+    features = np.array([[[1.0], [0.0]], [[9.0], [0.0]]])
+    oracle = [[[0.5, 0.7], [0.3, 0.5]], [[0.5, 1.0], [0.0, 0.5]]]
+    problem = FiniteProblem(features, oracle, beta=0.5, prompt_probs=[1.0, 0.0])
+    alone = FiniteProblem(features[:1], oracle[:1], beta=0.5)
+    done = [rscgd.rscgd(p, 0.1, **RUN) for p in (problem, alone)]
+    assert_allclose(done[0].last, done[1].last, atol=1e-14)
+    for kind in ("paper", "sharp", "refined"):
+        assert problem.constants(1.0, 0.1, kind) == alone.constants(1.0, 0.1, kind)

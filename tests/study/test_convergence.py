@@ -9,7 +9,7 @@ from rsail.exact.moreau import solve_prox
 from rsail.exact.rscgd import moments
 from rsail.study import convergence
 from rsail.study.convergence import Rate, load_rates, make_setting
-from rsail.study.results import ResultError
+from rsail.study.results import ResultError, read_result
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +80,26 @@ def test_the_committed_runs_are_those_of_the_settings(name, kind):
 
 
 def test_a_short_run_made_now_agrees_with_the_committed_one(setting):
-    again = setting.measure(convergence.HORIZONS[0], runs=6, seed=5).mean()
-    assert_allclose(again, load_rates()["narrow", "sharp"].mean[0], rtol=0.1)
+    steps = convergence.HORIZONS[0]
+    seeds = convergence.seeds_of("narrow", "sharp", steps)
+    stored = load_rates()["narrow", "sharp"].values[0]
+    assert_allclose(convergence.measure([setting], steps, [seeds[:6]])[0], stored[:6], rtol=1e-6)
+    others = convergence.measure([setting], steps, [10_000 + np.arange(6)])
+    assert_allclose(others.mean(), stored.mean(), rtol=0.1)
+
+
+def test_every_run_of_the_study_has_a_seed_of_its_own_which_is_recorded():
+    used = []
+    for name in convergence.PROBLEMS:
+        for kind in convergence.KINDS:
+            stored = read_result(convergence.RESULTS / f"{name}_{kind}.json")
+            for row in stored["history"]:
+                assert row["seeds"] == list(convergence.seeds_of(name, kind, row["steps"]))
+                assert len(row["seeds"]) == len(row["values"]) == convergence.RUNS
+                used += row["seeds"]
+            assert stored["seeds"] == [seed for row in stored["history"] for seed in row["seeds"]]
+    runs = len(convergence.PROBLEMS) * len(convergence.KINDS) * len(convergence.HORIZONS) * convergence.RUNS
+    assert sorted(used) == list(range(runs))
 
 
 def test_a_run_is_written_and_read_back(tmp_path, monkeypatch):
@@ -89,8 +107,7 @@ def test_a_run_is_written_and_read_back(tmp_path, monkeypatch):
     monkeypatch.setattr(convergence, "DRAWS", 2)
     monkeypatch.setattr(convergence, "HORIZONS", (20, 40))
     for name in convergence.PROBLEMS:
-        for kind in convergence.KINDS:
-            convergence.run_one(tmp_path / f"{name}_{kind}.json", name, kind, horizons=(20, 40))
+        convergence.run_problem(tmp_path, name, horizons=(20, 40))
     rate = load_rates(tmp_path)["unit", "paper"]
     assert list(rate.steps) == [20, 40] and np.all(rate.values > 0)
     convergence.run_study(tmp_path)  # nothing is missing, so nothing is run

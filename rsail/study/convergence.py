@@ -264,17 +264,24 @@ class Rate:
         return slope, *(float(q) for q in np.quantile(slopes, (0.025, 0.975)))
 
 
-def load_rates(folder: str | Path = RESULTS) -> dict[tuple[str, str], Rate]:
-    """Every (problem, kind) of the study, from its result files; `ResultError` if one is missing or cut short."""
+def load_results(folder: str | Path = RESULTS) -> dict[tuple[str, str], dict]:
+    """The result file of every (problem, kind) of the study; `ResultError` if one is missing or cut short."""
     found = {}
     for name in PROBLEMS:
         for kind in KINDS:
-            result = read_result(Path(folder) / f"{name}_{kind}.json")
-            rows = result["history"]
-            if [row["steps"] for row in rows] != list(HORIZONS):
+            result = found[name, kind] = read_result(Path(folder) / f"{name}_{kind}.json")
+            if [row["steps"] for row in result["history"]] != list(HORIZONS):
                 raise ResultError(f"{name}_{kind}.json must hold the horizons {HORIZONS}")
-            columns = {key: np.array([row[key] for row in rows]) for key in ("steps", "bound", "values")}
-            found[name, kind] = Rate(**columns, start_value=result["metrics"]["start_value"])
+    return found
+
+
+def load_rates(folder: str | Path = RESULTS) -> dict[tuple[str, str], Rate]:
+    """Measured against guaranteed for every (problem, kind), from `load_results`."""
+    found = {}
+    for key, result in load_results(folder).items():
+        rows = result["history"]
+        columns = {name: np.array([row[name] for row in rows]) for name in ("steps", "bound", "values")}
+        found[key] = Rate(**columns, start_value=result["metrics"]["start_value"])
     return found
 
 

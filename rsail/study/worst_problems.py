@@ -16,6 +16,7 @@ from rsail.exact.extremal import extremal_law
 from rsail.study.problem_batch import ProblemBatch
 
 SEARCHED = ("penalty_curvature", "penalty_slope", "sail_slope", "sail_smoothness", "curvature")
+RHO = 0.1  # radius of the problems that are searched
 _SMALL = 1e-5  # size of the feature that carries the policy's shape
 
 
@@ -50,7 +51,7 @@ def search(
     with torch.no_grad():
         disk, move, logits, mu, preferences = _problem(unknowns, theta_radius)
     return from_policy(
-        *(value.detach().numpy() for value in (disk, move, logits, preferences, mu)), beta=beta, rho=0.1
+        *(value.detach().numpy() for value in (disk, move, logits, preferences, mu)), beta=beta, rho=RHO
     )
 
 

@@ -6,12 +6,14 @@ of a subgradient of R from it (Assumption 6), and moves (eq. 22, 23):
     theta <- projection of theta - eta (G_SAIL + lam G_R) on ||theta - theta_ref|| <= theta_radius.
 
 The output is an iterate drawn uniformly. Both estimates hold the score term, because the triples' law moves with theta.
-A batch of i.i.d. triples matters only through how often each triple occurs, so it is drawn as one multinomial.
+A batch of i.i.d. triples matters only through how often each triple occurs.
 Equation numbers are those of arXiv 2602.20457.
 """
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -81,18 +83,42 @@ def stochastic_gradients(
     at = triples(problem, theta)
     flat = at.law.reshape(*at.law.shape[:-3], -1)
     counts = rng.multinomial(batch, flat / flat.sum(axis=-1, keepdims=True)).reshape(at.law.shape)
+    return batch_gradients(
+        problem, at, counts, loss_baseline=loss_baseline, penalty_baseline=penalty_baseline
+    )
 
-    def batch_mean(slopes, values):
-        # sum over triples of slope (psi_i - psi_j) + value (g_i + g_j), collected per response; g = psi - E psi.
-        path, score = counts * slopes, counts * values
-        score = score.sum(axis=-1) + score.sum(axis=-2)
-        score = score - at.probs * score.sum(axis=-1, keepdims=True)
-        collected = path.sum(axis=-1) - path.sum(axis=-2) + score
-        return np.tensordot(collected, problem.features, axes=((-2, -1), (0, 1))) / batch
 
-    sail = batch_mean(at.slopes, at.losses - loss_baseline)
-    penalty = batch_mean(np.sign(at.scores), np.abs(at.scores) - penalty_baseline)
-    return sail, penalty
+def batch_gradients(
+    problem: FiniteProblem,
+    at: Triples,
+    counts: np.ndarray,
+    *,
+    loss_baseline: float = LOG2,
+    penalty_baseline: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """G_SAIL and G_R, each (..., d), of the batches in which the triples `at` occur `counts` (..., X, Y, Y) times."""
+    # Both at once, on a leading axis: on small problems a step's time is that of its calls.
+    slopes = np.stack([at.slopes, np.sign(at.scores)])
+    values = np.stack([at.losses - loss_baseline, np.abs(at.scores) - penalty_baseline])
+    # sum over triples of slope (psi_i - psi_j) + value (g_i + g_j), collected per response; g = psi - E psi.
+    path, score = counts * slopes, counts * values
+    score = score.sum(axis=-1) + score.sum(axis=-2)
+    score = score - at.probs * score.sum(axis=-1, keepdims=True)
+    collected = path.sum(axis=-1) - path.sum(axis=-2) + score
+    batch = counts.sum(axis=(-3, -2, -1))[..., None]
+    return tuple(np.tensordot(collected, problem.features, axes=((-2, -1), (0, 1))) / batch)
+
+
+def count_triples(law: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+    """How often each triple of the laws (runs, X, Y, Y) is met by uniforms (runs, batch) in [0, 1), by inversion."""
+    run = np.arange(len(law))[:, None]
+    cumulative = law.reshape(len(law), -1).cumsum(axis=-1)
+    size = cumulative.shape[-1]
+    # Run k's distribution function climbs from k to k + 1, so that one search serves all runs.
+    ends = (cumulative / cumulative[:, -1:] + run).ravel()
+    places = np.minimum(uniforms + run, np.nextafter(run + 1.0, 0.0))  # the sum may round up to k + 1
+    met = np.searchsorted(ends, places.ravel(), side="right")
+    return np.bincount(met, minlength=len(law) * size).reshape(law.shape)
 
 
 @dataclass(frozen=True)
@@ -140,26 +166,29 @@ def rscgd(
     rho: float,
     *,
     theta_radius: float,
-    step_size: float,
+    step_size: float | np.ndarray,
     steps: int,
     batch: int,
-    runs: int,
-    seed: int,
+    seeds: Sequence[int],
     start=None,
     draws: int = 1,
     record_every: int = 0,
     **baselines,
 ) -> Run:
-    """Algorithm 1: `runs` independent runs of `steps` projected stochastic steps of size `step_size`.
+    """Algorithm 1: independent runs of `steps` projected stochastic steps of size `step_size`, one per seed.
 
     Parameters
     ----------
     rho : float
         Radius of the oracle set; Assumption 1 wants it below the smallest preference, so that nothing is clipped.
+    step_size : float or array (runs,)
+        eta, one for all runs or one per run.
     steps : int
         T. The output is drawn from the iterates 0, ..., T - 1, at which a gradient is taken.
     batch : int
         Triples per step.
+    seeds : sequence of int
+        One per run, all different: a run is that of its seed, whichever others are made beside it.
     start : array (d,), optional
         theta_0; theta_ref by default.
     draws : int
@@ -169,26 +198,41 @@ def rscgd(
     baselines : float
         `loss_baseline`, `penalty_baseline` of `triple_gradients`.
     """
-    _check(problem, rho, theta_radius, step_size)
-    for name, value in {"steps": steps, "batch": batch, "runs": runs, "draws": draws}.items():
+    seeds = [operator.index(seed) for seed in seeds]
+    checks.require(len(set(seeds)) == len(seeds) >= 1, "seeds", seeds, "at least one seed, and none twice")
+    step_sizes = np.asarray(step_size, dtype=np.float64)
+    checks.require(step_sizes.shape in ((), (len(seeds),)), "step_size", step_size, "one, or one per seed")
+    for one in step_sizes.ravel():
+        _check(problem, rho, theta_radius, one)
+    step_size = step_sizes[..., None]
+    for name, value in {"steps": steps, "batch": batch, "draws": draws}.items():
         checks.require(int(value) == value and value >= 1, name, value, "a whole number >= 1")
-    rng = np.random.default_rng(seed)
-    chosen = rng.integers(steps, size=(runs, draws))
+    rngs, runs = [np.random.default_rng(seed) for seed in seeds], len(seeds)
+    chosen = np.array([rng.integers(steps, size=draws) for rng in rngs])
     due = np.argsort(chosen, axis=None)
     times, upcoming = chosen.ravel()[due], 0
     start = problem.theta_ref if start is None else checks.finite("start", start)
     theta = np.tile(project(start, problem.theta_ref, theta_radius), (runs, 1))
     outputs, path = np.empty((runs * draws, theta.shape[1])), []
-    for step in range(steps):
+    for step, uniforms in enumerate(_uniforms(rngs, steps, batch)):
         while upcoming < len(due) and times[upcoming] == step:
             outputs[due[upcoming]] = theta[due[upcoming] // draws]
             upcoming += 1
         if record_every and step % record_every == 0:
             path.append(theta)
-        sail, penalty = stochastic_gradients(problem, theta, batch, rng, **baselines)
+        at = triples(problem, theta)
+        sail, penalty = batch_gradients(problem, at, count_triples(at.law, uniforms), **baselines)
         moved = theta - step_size * (sail + rho * problem.beta * penalty)
         theta = project(moved, problem.theta_ref, theta_radius)
     return Run(outputs.reshape(runs, draws, -1), theta, np.array(path))
+
+
+def _uniforms(rngs, steps: int, batch: int) -> Iterator[np.ndarray]:
+    """Per step, uniforms (runs, batch) of each run's own generator, which draws those of many steps at a time."""
+    block = max(1, 2**17 // (len(rngs) * batch))
+    for done in range(0, steps, block):
+        size = (min(block, steps - done), batch)
+        yield from np.stack([rng.random(size) for rng in rngs], axis=1)
 
 
 def inexact_prox(

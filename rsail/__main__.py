@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from pathlib import Path
 
 
@@ -49,7 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     train.describe = _settings
     train.add_argument("--config", help="YAML or JSON file of settings")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint of output_dir")
-    train.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file's")
+    train.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="settings that win over the file's; method=NAME starts from one",
+    )
     train.set_defaults(run=_train)
 
     evaluate = commands.add_parser("evaluate", help="evaluate a trained policy on held-out prompts")
@@ -68,10 +74,13 @@ def _parser() -> argparse.ArgumentParser:
 def _settings() -> str:
     from pydantic import TypeAdapter
 
-    from rsail.training import OnlineConfig
+    from rsail.training import METHODS, OnlineConfig
 
     schema = TypeAdapter(OnlineConfig).json_schema()
-    return "\n".join(["Settings:", *_described(schema["properties"], schema["$defs"])])
+    methods = "Methods: " + ", ".join(sorted(METHODS))
+    return "\n".join(
+        [*textwrap.wrap(methods), "Settings:", *_described(schema["properties"], schema["$defs"])]
+    )
 
 
 def _described(fields: dict, groups: dict, prefix: str = "", defaults: dict | None = None):
@@ -80,7 +89,8 @@ def _described(fields: dict, groups: dict, prefix: str = "", defaults: dict | No
         default = (defaults or {}).get(name, field.get("default", "none"))
         group = groups.get(field.get("$ref", "").rpartition("/")[2])
         ending = ":" if group else f" (default {default})"
-        yield f"  {prefix + name:21} {field.get('description', '').rstrip('.' if group else '')}{ending}"
+        text = " ".join(field.get("description", "").split())
+        yield f"  {prefix + name:21} {text.rstrip('.' if group else '')}{ending}"
         if group:
             yield from _described(group["properties"], groups, f"{prefix}{name}.", default)
 

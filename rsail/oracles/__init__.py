@@ -6,6 +6,7 @@ generator.
 
 from rsail.oracles.ask import KINDS, Answer, OracleConfig, ask
 from rsail.oracles.perturbations import bias, draw_labels, flatten, flip, sup_deviation, truth, worst_case
+from rsail.oracles.scores import draw_rankings, oracle_scores, rank
 
 __all__ = [
     "KINDS",
@@ -14,8 +15,11 @@ __all__ = [
     "ask",
     "bias",
     "draw_labels",
+    "draw_rankings",
     "flatten",
     "flip",
+    "oracle_scores",
+    "rank",
     "sup_deviation",
     "truth",
     "worst_case",

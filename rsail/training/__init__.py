@@ -1,10 +1,17 @@
-"""Online oracle-robust alignment of a language model (Algorithm 1 of arXiv 2602.20457)."""
+"""Online oracle-robust alignment of a language model (Algorithm 1 of arXiv 2602.20457), and its relatives."""
 
 from importlib import import_module
 
-__all__ = ["OnlineConfig", "evaluate", "load_config", "train"]
+__all__ = ["METHODS", "OnlineConfig", "evaluate", "load_config", "method_config", "train"]
 
-_MODULES = {"OnlineConfig": "config", "evaluate": "evaluation", "load_config": "config", "train": "loop"}
+_MODULES = {
+    "METHODS": "methods",
+    "OnlineConfig": "config",
+    "evaluate": "evaluation",
+    "load_config": "config",
+    "method_config": "config",
+    "train": "loop",
+}
 
 
 def __getattr__(name: str):

@@ -148,13 +148,19 @@ def read_log(path: str | Path, *, complete: bool = True) -> list[dict]:
     return rows
 
 
-def save_checkpoint(folder: Path, step: int, model, optimizer, generators: dict) -> None:
-    """Write ``checkpoint-<step>`` under `folder`: weights, optimizer, generators, digests. Atomic by a rename."""
+def save_checkpoint(
+    folder: Path, step: int, model, optimizer, generators: dict, parts: dict | None = None
+) -> None:
+    """Write ``checkpoint-<step>`` under `folder`: weights, optimizer, generators, digests. Atomic by a rename.
+
+    `parts` are further tensors of the run, in nested dicts.
+    """
     final, temporary = folder / _checkpoint_name(step), folder / f".{_checkpoint_name(step)}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     save_weights(model, temporary)
     torch.save(optimizer.state_dict(), temporary / "optimizer.pt")
     torch.save({name: _generator_state(g) for name, g in generators.items()}, temporary / "generators.pt")
+    torch.save(parts or {}, temporary / "parts.pt")
     names = sorted(p.name for p in temporary.iterdir())
     state = {"step": step, "sha256": {name: _digest(temporary / name) for name in names}}
     write_atomically(temporary / "state.json", json.dumps(state, indent=1) + "\n")
@@ -176,8 +182,11 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("checkpoint-*"))
 
 
-def load_checkpoint(path: Path, model, optimizer, generators: dict) -> int:
-    """Restore model, optimizer and generators in place; returns the step. `ValueError` names a damaged file."""
+def load_checkpoint(path: Path, model, optimizer, generators: dict, parts: dict | None = None) -> int:
+    """Restore model, optimizer, generators and `parts` in place; returns the step.
+
+    `ValueError` names a damaged file.
+    """
     from safetensors.torch import load_file
 
     try:
@@ -203,17 +212,28 @@ def load_checkpoint(path: Path, model, optimizer, generators: dict) -> int:
     optimizer.load_state_dict(torch.load(path / "optimizer.pt", weights_only=True))
     for name, saved in torch.load(path / "generators.pt", weights_only=True).items():
         _restore_generator(generators[name], saved)
+    if parts is not None:
+        parts.update(torch.load(path / "parts.pt", weights_only=True, map_location="cpu"))
     return int(state["step"])
 
 
 def make_generators(seed: int) -> dict:
-    """One independent generator per purpose, derived from the run's seed."""
-    children = np.random.SeedSequence(seed).spawn(3)
-    torch_seed = int(children[1].generate_state(1, np.uint64)[0] >> 1)
+    """One independent generator per purpose, derived from the run's seed.
+
+    The first three make a run without a scheme of collection; whatever the others are used for leaves it as it is.
+    """
+    children = np.random.SeedSequence(seed).spawn(6)
+
+    def of_torch(child) -> torch.Generator:
+        return torch.Generator().manual_seed(int(child.generate_state(1, np.uint64)[0] >> 1))
+
     return {
         "prompts": np.random.default_rng(children[0]),
-        "sampling": torch.Generator().manual_seed(torch_seed),
+        "sampling": of_torch(children[1]),
         "labels": np.random.default_rng(children[2]),
+        "offline": np.random.default_rng(children[3]),  # prompts and labels of the offline set
+        "further": of_torch(children[4]),  # responses of the offline set and of terms
+        "acceptance": np.random.default_rng(children[5]),  # rejection sampling
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from pathlib import Path
 from typing import Literal
 
@@ -14,9 +13,9 @@ from pydantic.dataclasses import dataclass
 from rsail.checks import one_of, require
 from rsail.oracles import OracleConfig
 from rsail.tasks import PathText, TaskConfig
-
-# Parameters of a loss that are not among its `loss_options`: settings of their own.
-NOT_OPTIONS = {"pair_score", "preference", "beta", "rho", "drawn"}
+from rsail.training.combinations import check_combination
+from rsail.training.methods import METHODS
+from rsail.training.options import WITH_RHO, AdditionConfig, CollectionConfig
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False))
@@ -31,22 +30,27 @@ class OnlineConfig:
     """Prompts and gold reward r*."""
     oracle: OracleConfig = OracleConfig(kind="truth")
     """What answers the comparisons: the truth sigma(r1 - r2), or a perturbation of it."""
-    labels: Literal["probability", "drawn"] = "probability"
-    """Train on the oracle's probability, or on a label drawn from it."""
+    labels: Literal["probability", "drawn", "hard", "policy"] = "probability"
+    """Train on the oracle's probability, on a label drawn from it, on the response that it prefers, or on a label drawn
+    from the policy's own preference (SAIL)."""
     loss: str = "robust_sail"
-    """A name in rsail.objectives.LOSSES."""
+    """A name in rsail.objectives: a loss of pairs, of ratios, of rewards or of lists."""
     loss_options: dict[str, float] = Field(default_factory=dict)
-    """Further arguments of the loss, e.g. smoothing of cdpo; robust_sail takes its rho from the field below."""
+    """Further arguments of the loss, e.g. smoothing of cdpo; rho has a field of its own."""
+    collection: CollectionConfig = CollectionConfig()
+    """Which responses are compared, and when they are collected."""
+    addition: AdditionConfig = AdditionConfig()
+    """What reweights the losses or is added to them."""
     beta: float = Field(0.1, gt=0)
     """Weight of the log-ratio in the implicit reward (eq. 8)."""
     rho: float = Field(0.0, ge=0)
-    """Radius of the oracle set (eq. 2); 0 is nominal SAIL."""
+    """Radius of the oracle set (eq. 2), of robust_sail and plackett_luce; 0 is nominal SAIL."""
     score_weight: float = Field(1.0, ge=0)
     """Weight of the gradient of the sampling law: 1 is exact, 0 is online DPO."""
     baseline: str = "other_prompts"
     """Baseline of the score term, a name in rsail.objectives.BASELINES."""
     responses_per_prompt: int = Field(2, ge=2)
-    """K; all K (K - 1) / 2 pairs are used."""
+    """K; all K (K - 1) / 2 pairs are used, or the list of K."""
     prompts_per_step: int = Field(32, ge=1)
     """Prompts per optimizer step."""
     max_new_tokens: int = Field(24, ge=1)
@@ -71,26 +75,13 @@ class OnlineConfig:
     """Held-out prompts of an evaluation, the same ones each time."""
 
     def __post_init__(self):
-        # Here and not above, so that settings are described and read without torch.
-        from rsail.objectives import LOSSES
-        from rsail.objectives.estimators import check_baseline
+        check_combination(self)
 
-        one_of("loss", self.loss, LOSSES)
-        known = set(inspect.signature(LOSSES[self.loss]).parameters) - NOT_OPTIONS
-        require(
-            set(self.loss_options) == known,
-            "loss_options", self.loss_options, f"values for exactly {sorted(known)}, the options of {self.loss!r}",
-        )  # fmt: skip
-        # A trial comparison, so that an option out of range is refused before any work.
-        LOSSES[self.loss](0.0, 0.5, **self.pair_loss_arguments())
-        require(self.rho == 0 or self.loss == "robust_sail", "rho", self.rho, f"0 with loss {self.loss!r}")
-        if self.score_weight > 0:
-            check_baseline(self.baseline, self.prompts_per_step, self.responses_per_prompt)
-
-    def pair_loss_arguments(self) -> dict[str, float | bool]:
+    def loss_arguments(self) -> dict[str, float | bool]:
         """Keyword arguments of the loss function. An oracle's probability of 0 or 1 is not taken for a label."""
-        robust = {"rho": self.rho, "drawn": self.labels == "drawn"} if self.loss == "robust_sail" else {}
-        return {"beta": self.beta, **self.loss_options, **robust}
+        robust = {"rho": self.rho} if self.loss in WITH_RHO else {}
+        drawn = {"drawn": self.labels != "probability"} if self.loss == "robust_sail" else {}
+        return {"beta": self.beta, **self.loss_options, **robust, **drawn}
 
     def to_dict(self) -> dict:
         """Resolved configuration as plain data."""
@@ -161,5 +152,30 @@ def read_settings(path: str | Path | None, overrides: list[str]) -> dict:
 
 
 def load_config(path: str | Path | None = None, overrides: list[str] = ()) -> OnlineConfig:
-    """An `OnlineConfig` from a YAML or JSON file and overrides such as ``oracle.kind=bias``."""
-    return build(OnlineConfig, read_settings(path, overrides))
+    """An `OnlineConfig` from a YAML or JSON file and overrides such as ``oracle.kind=bias``.
+
+    ``method=NAME`` puts the settings of that method (`rsail.training.methods`) below those that are given.
+    """
+    values = read_settings(path, overrides)
+    method = values.pop("method", None)
+    return build(OnlineConfig, values if method is None else _layered(_settings_of(method), values))
+
+
+def method_config(name: str, **overrides) -> OnlineConfig:
+    """The configuration of a method in `rsail.training.methods`; nested settings as dicts, which win."""
+    return build(OnlineConfig, _layered(_settings_of(name), overrides))
+
+
+def _settings_of(method: str) -> dict:
+    one_of("method", method, METHODS)
+    return METHODS[method]
+
+
+def _layered(below: dict, above: dict) -> dict:
+    """Nested settings, those `above` before those `below`."""
+    both = {
+        key: _layered(below[key], above[key])
+        for key in below.keys() & above.keys()
+        if isinstance(below[key], dict) and isinstance(above[key], dict)
+    }
+    return {**below, **above, **both}

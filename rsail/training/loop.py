@@ -10,21 +10,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from rsail.checks import require
 from rsail.lm import (
+    Samples,
     check_prompts,
-    encode_prompts,
     fingerprint,
     frozen_copy,
     load_model,
     response_log_probs,
-    sample,
     save_model,
 )
-from rsail.objectives import LOSSES, NotFinite, baseline, pair_indices, score_surrogate
-from rsail.oracles import ask, draw_labels
+from rsail.objectives import NotFinite
+from rsail.oracles import ask
 from rsail.tasks import load_task
 from rsail.training.checkpoint import (
     Log,
@@ -35,17 +35,22 @@ from rsail.training.checkpoint import (
     open_run,
     save_checkpoint,
 )
+from rsail.training.collection import batch_targets, collect
 from rsail.training.config import OnlineConfig
+from rsail.training.context import batch_context, embedded, group_indices
 from rsail.training.evaluation import evaluate_policy
 from rsail.training.measures import check_finite, judge, step_metrics
+from rsail.training.objective import online_loss
+from rsail.training.state import State, begin_round, begin_run, begins_round, parts_of, restore_parts
 
 
 def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None = None) -> Path:
     """Train `config.model` online against `config.oracle`; returns the folder of the run.
 
     The folder holds ``run.json`` (configuration and reference), ``metrics.jsonl`` (one line per step),
-    ``evaluations.jsonl``, ``timings.jsonl``, checkpoints and, in the end, ``model/``. With `resume` a run that was
-    interrupted goes on from its last checkpoint and gives the numbers of an uninterrupted one; a finished run is
+    ``rounds.jsonl`` (hashes of the reference and of stored pairs), ``evaluations.jsonl``, ``timings.jsonl``,
+    checkpoints and, in the end, ``model/``. With `resume` a run that was interrupted goes on from its last checkpoint
+    and gives the numbers of an uninterrupted one; a finished run is
     left as it is. `progress` None shows a bar only on a terminal.
     """
     folder = Path(config.output_dir)
@@ -65,22 +70,28 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
 
 def _go_on(config, folder, accelerator, policy, tokenizer, task, progress) -> None:
     """Every step after the last checkpoint in `folder`, then the final model."""
-    reference = frozen_copy(policy)
+    initial = frozen_copy(policy).to(accelerator.device)
+    moving = config.collection.reference == "round"
+    reference = frozen_copy(policy).to(accelerator.device) if moving else initial
     optimizer = make_optimizer(config, policy)
     generators = make_generators(config.seed)
-    done = 0
+    done, parts = 0, {}
     if found := checkpoints(folder):
-        done = load_checkpoint(found[-1], policy, optimizer, generators)
+        done = load_checkpoint(found[-1], policy, optimizer, generators, parts)
     policy, optimizer = accelerator.prepare(policy, optimizer)
-    reference = reference.to(accelerator.device)
-    logs = {name: Log(folder / f"{name}.jsonl", done) for name in ("metrics", "evaluations")}
+    state = State(accelerator, policy, reference, initial, tokenizer, task, optimizer, generators)
+    logs = {name: Log(folder / f"{name}.jsonl", done) for name in ("metrics", "evaluations", "rounds")}
     # Steps that are done again took their time twice: nothing is dropped here.
     logs["timings"] = Log(folder / "timings.jsonl", config.steps)
     check_logs(config, logs, done)
+    if done:
+        restore_parts(state, parts)
+    else:
+        begin_run(config, state)
 
     def evaluate_now(step: int) -> None:
         with _divergence_named(f"evaluation after step {step}"):
-            metrics = evaluate_policy(config, accelerator.unwrap_model(policy), reference, tokenizer, task)
+            metrics = evaluate_policy(config, state.sampler, initial, tokenizer, task)
         logs["evaluations"].append({"step": step, **metrics})
 
     if not logs["evaluations"].steps:  # else the run was interrupted between this and its first checkpoint
@@ -89,10 +100,10 @@ def _go_on(config, folder, accelerator, policy, tokenizer, task, progress) -> No
     for step in tqdm(
         steps, initial=done, total=config.steps, disable=None if progress is None else not progress
     ):
+        if begins_round(config, step):
+            logs["rounds"].append({"step": step, **begin_round(config, state)})
         with _divergence_named(f"step {step}"):
-            metrics, seconds = online_step(
-                config, accelerator, policy, reference, tokenizer, task, optimizer, generators
-            )
+            metrics, seconds = online_step(config, state)
         check_finite(f"step {step}", metrics)
         logs["metrics"].append({"step": step, **metrics})
         logs["timings"].append({"step": step, **seconds})
@@ -101,8 +112,8 @@ def _go_on(config, folder, accelerator, policy, tokenizer, task, progress) -> No
         if step == config.steps or step % config.checkpoint_every == 0:
             for log in logs.values():
                 log.sync()
-            save_checkpoint(folder, step, accelerator.unwrap_model(policy), optimizer, generators)
-    save_model(accelerator.unwrap_model(policy), tokenizer, folder / "model")
+            save_checkpoint(folder, step, state.sampler, optimizer, generators, parts_of(state))
+    save_model(state.sampler, tokenizer, folder / "model")
     for log in logs.values():
         log.close()
 
@@ -116,85 +127,60 @@ def _divergence_named(where: str):
         check_finite(where, {"pair scores": math.nan})
 
 
-def online_step(config, accelerator, policy, reference, tokenizer, task, optimizer, generators):
+def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], dict[str, float]]:
     """One pass through lines 3 to 6 of Algorithm 1; returns metrics and seconds per phase.
 
-    One sampling call, one forward pass of the policy with gradient and one of the reference without: penalty and
-    score term reuse their log-probabilities.
+    One forward pass of the policy with gradient and one of the reference without, over the compared responses and
+    those of a term together: penalty and score term reuse their log-probabilities.
     """
-    count, clock = config.responses_per_prompt, Clock(accelerator.device)
-    chosen = generators["prompts"].choice(
-        len(task.train_prompts),
-        config.prompts_per_step,
-        replace=len(task.train_prompts) < config.prompts_per_step,
-    )
-    prompts = [task.train_prompts[k] for k in chosen]
-    bfloat16 = config.precision == "bfloat16"
-    with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=bfloat16):
-        samples = sample(
-            accelerator.unwrap_model(policy),
-            *encode_prompts(tokenizer, prompts),
-            responses_per_prompt=count,
-            max_new_tokens=config.max_new_tokens,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-            generator=generators["sampling"],
-        )
+    accelerator, policy, count = state.accelerator, state.policy, config.responses_per_prompt
+    clock, measures, robust = Clock(accelerator.device), {}, config.addition.wasserstein > 0
+    # A Wasserstein ball differentiates twice, which fused attention does not.
+    kernel = sdpa_kernel(SDPBackend.MATH) if robust else contextlib.nullcontext()
+    low = config.precision == "bfloat16"
+    with kernel, torch.autocast(accelerator.device.type, torch.bfloat16, enabled=low):
+        batch = collect(config, state)
         clock.lap("sample")
         with torch.no_grad():
-            ref_tokens = response_log_probs(reference, *samples)
+            ref_tokens = response_log_probs(state.reference, *batch.samples)
         clock.lap("reference")
-        tokens = response_log_probs(policy, *samples)
-    log_probs = tokens.sum(-1).view(-1, count)
-    ref_log_probs = ref_tokens.sum(-1).view(-1, count)
+        with embedded(state.sampler, robust) as inputs:
+            tokens = response_log_probs(policy, *batch.samples)
+    compared = len(batch.prompts) * count
+    samples = Samples(*(part[:compared] for part in batch.samples))
+    log_probs, further = _per_prompt(tokens, batch.prompts, compared)
+    ref_log_probs, ref_further = _per_prompt(ref_tokens, batch.prompts, compared)
     clock.lap("forward")
 
-    rewards, attributes = judge(task, tokenizer, prompts, samples, count)
+    rewards, attributes = judge(state.task, state.tokenizer, batch.prompts, samples, count)
     scores = (log_probs - ref_log_probs).detach().double().cpu().numpy()
     if not np.isfinite(scores).all():  # before the oracle takes them for a wrong argument
         raise NotFinite("log-ratios of the policy must be finite")
-    answer = ask(
-        config.oracle, rewards, attributes=attributes, pair_scores=scores[:, :, None] - scores[:, None, :]
-    )
-    targets = (
-        answer.preferences
-        if config.labels == "probability"
-        else draw_labels(answer.preferences, generators["labels"])
-    )
+    pair_scores = scores[:, :, None] - scores[:, None, :]
+    answer = ask(config.oracle, rewards, attributes=attributes, pair_scores=pair_scores)
+    targets = batch_targets(config, state, batch, answer.preferences, pair_scores)
     clock.lap("oracle")
 
-    preferences = torch.as_tensor(targets, dtype=log_probs.dtype).to(log_probs.device)
-    loss = online_loss(config, log_probs, ref_log_probs, preferences)
+    context = batch_context(config, state, batch, further, ref_further, inputs)
+    targets = torch.as_tensor(targets, dtype=log_probs.dtype).to(log_probs.device)
+    loss = online_loss(config, log_probs, ref_log_probs, targets, context, measures)
     accelerator.backward(loss)
     clock.lap("backward")
     grad_norm = accelerator.clip_grad_norm_(policy.parameters(), config.max_grad_norm)
-    optimizer.step()
-    optimizer.zero_grad()
+    state.optimizer.step()
+    state.optimizer.zero_grad()
     clock.lap("update")
-    metrics = step_metrics(config, samples, tokens, ref_tokens, rewards, attributes, answer, tokenizer, count)
-    return {"loss": loss.item(), "grad_norm": float(grad_norm), **metrics}, clock.seconds
+    tokens, ref_tokens = tokens[:compared], ref_tokens[:compared]
+    metrics = step_metrics(
+        config, samples, tokens, ref_tokens, rewards, attributes, answer, state.tokenizer, count
+    )
+    return {"loss": loss.item(), "grad_norm": float(grad_norm), **measures, **metrics}, clock.seconds
 
 
-def online_loss(config: OnlineConfig, log_probs, ref_log_probs, preferences) -> torch.Tensor:
-    """Mean over all pairs of the batch, a tensor whose gradient is the estimator of Algorithm 1 (eq. 22).
-
-    `log_probs` (X, K) are log pi(y|x) with graph, `ref_log_probs` those of the reference, `preferences` (X, K, K).
-    The value is that of the pair loss; with a score weight the gradient of the sampling law comes on top.
-    """
-    count = config.responses_per_prompt
-    first, second = pair_indices(count)
-    log_ratio = log_probs - ref_log_probs
-    pair_score = log_ratio[:, first] - log_ratio[:, second]
-    pair_loss = LOSSES[config.loss](pair_score, preferences[:, first, second], **config.pair_loss_arguments())
-    if config.score_weight == 0:
-        return pair_loss.mean()
-    return score_surrogate(
-        pair_loss,
-        log_probs[:, first],
-        log_probs[:, second],
-        baseline=baseline(pair_loss, config.baseline, count),
-        weight=config.score_weight,
-    ).mean()
+def _per_prompt(tokens: torch.Tensor, prompts: list[str], compared: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities (X, K) of the compared responses and (X, E) of a term's from those of tokens."""
+    sequences = tokens.sum(-1)
+    return sequences[:compared].view(len(prompts), -1), sequences[compared:].view(len(prompts), -1)
 
 
 def make_optimizer(config: OnlineConfig, policy: torch.nn.Module) -> torch.optim.Optimizer:
@@ -213,6 +199,7 @@ def check_logs(config: OnlineConfig, logs: dict[str, Log], done: int) -> None:
     wanted = {
         "metrics": list(range(1, done + 1)),
         "evaluations": [step for step in range(done + 1) if evaluates(config, step)],
+        "rounds": [step for step in range(1, done + 1) if begins_round(config, step)],
     }
     for name, steps in wanted.items():
         found = logs[name].steps
@@ -223,7 +210,7 @@ def check_logs(config: OnlineConfig, logs: dict[str, Log], done: int) -> None:
 
 
 def check_task(config: OnlineConfig, task) -> None:
-    """Raise unless the task offers what the oracle of `config` asks for."""
+    """Raise unless the task offers what the oracle and the reweighting of `config` ask for."""
     known = set(task.attributes([""]))
     if config.oracle.kind == "bias":
         require(
@@ -232,6 +219,8 @@ def check_task(config: OnlineConfig, task) -> None:
             config.oracle.attribute,
             f"one of {sorted(known)}",
         )
+    if config.addition.reweighting == "group_robust":
+        group_indices(task, task.train_prompts)
 
 
 class Clock:

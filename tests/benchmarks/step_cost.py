@@ -22,6 +22,7 @@ from rsail.lm.pretraining import PretrainConfig, new_model
 from rsail.tasks import load_task
 from rsail.training import OnlineConfig, loop
 from rsail.training.checkpoint import make_generators
+from rsail.training.state import State
 
 LIMIT = 1.05
 KINDS = {"plain": {"rho": 0.0, "score_weight": 0.0}, "robust": {"rho": 0.15, "score_weight": 1.0}}
@@ -57,12 +58,19 @@ def measure(pairs: int, warm_up: int = 10) -> dict[str, np.ndarray]:
         with torch.no_grad():
             for parameter, value in zip(policy.parameters(), weights, strict=True):
                 parameter.copy_(value)
-        generators = make_generators(seed)
+        state = State(
+            accelerator,
+            policy,
+            reference,
+            reference,
+            tokenizer,
+            task,
+            optimizers[name],
+            make_generators(seed),
+        )
         wait()
         start = time.perf_counter()
-        loop.online_step(
-            configs[name], accelerator, policy, reference, tokenizer, task, optimizers[name], generators
-        )
+        loop.online_step(configs[name], state)
         wait()
         return time.perf_counter() - start
 

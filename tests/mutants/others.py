@@ -74,16 +74,16 @@ OTHERS = [
     ),
     Mutant(
         "training loop: no score term",
-        "rsail/training/loop.py",
-        "    if config.score_weight == 0:",
-        "    if config.score_weight >= 0:",
+        "rsail/training/objective.py",
+        "    if config.score_weight > 0 or addition",
+        "    if config.score_weight < 0 or addition",
         ("tests/training/test_gradient.py", "tests/training/test_options.py"),
     ),
     Mutant(
         "training loop: no penalty",
         "rsail/training/config.py",
-        '{"rho": self.rho, "drawn"',
-        '{"rho": 0 * self.rho, "drawn"',
+        '{"rho": self.rho} if',
+        '{"rho": 0 * self.rho} if',
         ("tests/training/test_gradient.py", "tests/training/test_options.py"),
     ),
     Mutant(

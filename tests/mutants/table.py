@@ -7,6 +7,7 @@ from .digits import digit_mutants
 from .mutant import Mutant
 from .others import OTHERS
 from .sites import FOLDER, site_mutants, targets
+from .trainer import TRAINER
 
 
 def all_mutants(seed: int = 0) -> list[Mutant]:
@@ -16,5 +17,5 @@ def all_mutants(seed: int = 0) -> list[Mutant]:
         for module, changes in (formulas.CHANGES | algorithms.CHANGES | family.CHANGES).items()
         for name, old, new in changes
     ]
-    source = [*site_mutants(), *by_hand, *OTHERS]
+    source = [*site_mutants(), *by_hand, *OTHERS, *TRAINER]
     return [*sorted(source, key=lambda mutant: bool(mutant.figures)), *digit_mutants(seed)]

@@ -45,12 +45,12 @@ def test_configurations_cannot_be_changed():
 
 
 def test_rho_is_passed_to_the_robust_loss_alone():
-    robust = OnlineConfig(output_dir="x", rho=0.2).pair_loss_arguments()
+    robust = OnlineConfig(output_dir="x", rho=0.2).loss_arguments()
     assert robust == {"beta": 0.1, "rho": 0.2, "drawn": False}
-    assert OnlineConfig(labels="drawn").pair_loss_arguments() == {"beta": 0.1, "rho": 0.0, "drawn": True}
-    assert OnlineConfig(output_dir="x", loss="dpo").pair_loss_arguments() == {"beta": 0.1}
+    assert OnlineConfig(labels="drawn").loss_arguments() == {"beta": 0.1, "rho": 0.0, "drawn": True}
+    assert OnlineConfig(output_dir="x", loss="dpo").loss_arguments() == {"beta": 0.1}
     rdpo = OnlineConfig(output_dir="x", loss="rdpo", loss_options={"flip_rate": 0.1})
-    assert rdpo.pair_loss_arguments() == {"beta": 0.1, "flip_rate": 0.1}
+    assert rdpo.loss_arguments() == {"beta": 0.1, "flip_rate": 0.1}
 
 
 @pytest.mark.parametrize(
@@ -75,11 +75,12 @@ def test_rho_is_passed_to_the_robust_loss_alone():
         (["oracle.kind=bias", "oracle.strength=2"], "oracle.strength must be a number in [0, 1], got 2.0"),
         (["oracle.strength=0.1"], "oracle.strength must be 0 for an oracle of kind truth, got 0.1"),
         (["task.kind=poems"], "task.kind: Input should be 'language' or 'imdb', got 'poems'"),
-        (["labels=maybe"], "labels: Input should be 'probability' or 'drawn', got 'maybe'"),
+        (["labels=maybe"], "labels: Input should be 'probability', 'drawn', 'hard' or 'policy', got 'maybe'"),
         (["optimizer=lion"], "optimizer: Input should be 'adamw' or 'sgd', got 'lion'"),
         (
             ["loss=hinge"],
-            "loss must be one of cdpo, dpo, dpo_pro, ipo, rdpo, robust_sail, ropo, slic, tv_robust, got 'hinge'",
+            "loss must be one of cdpo, chi_po, dpo, dpo_pro, ipo, plackett_luce, rdpo, rebel, robust_sail, ropo, slic, "
+            "tv_robust, got 'hinge'",
         ),
         (["loss=cdpo"], "loss_options must be values for exactly ['smoothing'], the options of 'cdpo', got {}"),
         (["loss_options.smoothing=0.1"], "loss_options must be values for exactly [], the options of 'robust_sail'"),
@@ -149,7 +150,7 @@ def test_every_setting_has_a_description():
 
     schema = TypeAdapter(OnlineConfig).json_schema()
     groups = [schema["properties"], *(group["properties"] for group in schema["$defs"].values())]
-    assert len(groups) == 3  # of the run itself, of its task, of its oracle
+    assert len(groups) == 5  # of the run itself, its task, oracle, collection, additions
     assert all(entry.get("description") for group in groups for entry in group.values())
 
 

@@ -20,8 +20,9 @@ from rsail.exact.losses import log_prob_gradient
 from rsail.lm import Samples, frozen_copy, response_log_probs
 from rsail.oracles import OracleConfig, truth
 from rsail.tasks import Task
-from rsail.training import OnlineConfig, loop
+from rsail.training import OnlineConfig, collection, loop
 from rsail.training.checkpoint import make_generators
+from rsail.training.state import State
 
 PAD, EOS = 0, 1
 WORDS = {"<pad>": PAD, "<eos>": EOS, "good": 2}
@@ -188,15 +189,16 @@ def test_expected_update_of_a_whole_step_is_the_exact_gradient(models, tokenizer
             drawn.probability = response_log_probs(model, *samples).sum().exp()
         return samples
 
-    monkeypatch.setattr(loop, "sample", enumerated)
+    monkeypatch.setattr(collection, "sample", enumerated)
     initial = [p.detach().clone() for p in policy.parameters()]
     accelerator, mean_update = Accelerator(cpu=True), 0.0
     optimizer = loop.make_optimizer(settings, policy)
     in_order = types.SimpleNamespace(choice=lambda *_, **__: np.array([0, 1]))
     generators = {**make_generators(0), "prompts": in_order}
+    state = State(accelerator, policy, reference, reference, tokenizer, task, optimizer, generators)
     probability = 0.0
     for drawn.now in itertools.product(range(len(responses)), repeat=4):
-        loop.online_step(settings, accelerator, policy, reference, tokenizer, task, optimizer, generators)
+        loop.online_step(settings, state)
         update = flat([p.detach() - q for p, q in zip(policy.parameters(), initial, strict=True)])
         with torch.no_grad():
             for parameter, value in zip(policy.parameters(), initial, strict=True):

@@ -12,7 +12,7 @@ import torch
 
 from rsail.lm import load_model, save_model
 from rsail.tasks import load_task
-from rsail.training import OnlineConfig, evaluation, loop, train
+from rsail.training import OnlineConfig, collection, evaluation, loop, objective, train
 from rsail.training.checkpoint import checkpoints, read_log
 from rsail.training.config import build
 
@@ -251,29 +251,29 @@ def test_low_precision_is_that_of_the_steps_and_alike_for_policy_and_reference(r
     assert low == high and low["objective/kl"] == 0.0
 
 
-def capture(monkeypatch, name: str) -> list:
-    """Keep the arguments of each call of rsail.training.loop.<name>."""
-    function, calls = getattr(loop, name), []
+def capture(monkeypatch, name: str, module=loop) -> list:
+    """Keep the arguments of each call of `module`.<name>."""
+    function, calls = getattr(module, name), []
 
     def keep(*arguments, **options):
         calls.append((arguments, options))
         return function(*arguments, **options)
 
-    monkeypatch.setattr(loop, name, keep)
+    monkeypatch.setattr(module, name, keep)
     return calls
 
 
 def test_labels_are_drawn_from_the_oracle_or_are_its_probabilities(run, monkeypatch):
-    answers = capture(monkeypatch, "draw_labels")
+    answers = capture(monkeypatch, "draw_labels", collection)
     calls = capture(monkeypatch, "online_loss")
     run("probability", steps=2)
     assert not answers
-    for (_, log_probs, _, preferences), _ in calls:
+    for (_, log_probs, _, preferences, *_), _ in calls:
         assert preferences.shape == (4, 2, 2) == (*log_probs.shape, 2)
         assert ((preferences > 0) & (preferences < 1)).all()
     calls.clear()
     run("drawn", steps=2, labels="drawn")
-    for ((_, _, _, preferences), _), ((asked, _), _) in zip(calls, answers, strict=True):
+    for ((_, _, _, preferences, *_), _), ((asked, _), _) in zip(calls, answers, strict=True):
         off = preferences[:, [0, 1], [1, 0]]
         assert set(off.unique().tolist()) <= {0.0, 1.0} and (off.sum(1) == 1).all()
         assert ((asked > 0) & (asked < 1)).all()
@@ -293,7 +293,7 @@ def test_a_step_makes_one_forward_pass_of_the_policy_and_one_of_the_reference(ru
 
 
 def test_prompts_of_a_step_are_distinct_where_there_are_enough(run, monkeypatch):
-    calls = capture(monkeypatch, "encode_prompts")
+    calls = capture(monkeypatch, "encode_prompts", collection)
     run("a", steps=3, prompts_per_step=16)
     assert all(len(set(prompts)) == 16 for (_, prompts), _ in calls)
     run("b", steps=1, prompts_per_step=20)  # more than the 16 there are: drawn with replacement
@@ -323,12 +323,12 @@ def forbid_extras(monkeypatch) -> None:
 
     monkeypatch.setattr(torch.Tensor, "abs", forbidden)
     for name in ("score_surrogate", "baseline"):
-        monkeypatch.setattr(loop, name, forbidden)
+        monkeypatch.setattr(objective, name, forbidden)
 
 
 def test_samples_reach_the_loss_as_the_token_ids_that_were_drawn(run, monkeypatch):
-    drawn, function = [], loop.sample
-    monkeypatch.setattr(loop, "sample", lambda *a, **k: drawn.append(function(*a, **k)) or drawn[-1])
+    drawn, function = [], collection.sample
+    monkeypatch.setattr(collection, "sample", lambda *a, **k: drawn.append(function(*a, **k)) or drawn[-1])
     scored = capture(monkeypatch, "response_log_probs")
     run(steps=2)
     for samples, (reference, _), (policy, _) in zip(drawn, scored[::2], scored[1::2], strict=True):

@@ -10,7 +10,7 @@ import torch
 from rsail.exact.one_pair import one_pair_loss
 from rsail.oracles import bias, draw_labels, truth
 from rsail.training import OnlineConfig
-from rsail.training.loop import online_loss
+from rsail.training.objective import online_loss
 
 X = 3
 
@@ -65,7 +65,7 @@ def gradient_by_hand(config: OnlineConfig, log_probs, ref_log_probs, preferences
     ratio, losses, slopes = log_probs - ref_log_probs, {}, {}
     for x, (i, j) in itertools.product(range(X), pairs):
         h, p = ratio[x, i] - ratio[x, j], preferences[x, i, j]
-        losses[x, (i, j)], slopes[x, (i, j)] = BY_HAND[config.loss](h, p, **config.pair_loss_arguments())
+        losses[x, (i, j)], slopes[x, (i, j)] = BY_HAND[config.loss](h, p, **config.loss_arguments())
     gradient = np.zeros_like(log_probs)
     for (x, (i, j)), loss in losses.items():
         gradient[x, i] += slopes[x, (i, j)]

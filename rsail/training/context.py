@@ -1,0 +1,90 @@
+"""What an objective needs besides the log-probabilities of the pairs, from the models of the run."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from rsail.checks import require
+from rsail.lm import Samples
+from rsail.training.uncertainty import observe, response_features, uncertainty
+
+
+class Further(NamedTuple):
+    """What a term knows of the responses it has drawn for itself, E per prompt."""
+
+    log_probs: torch.Tensor  # (X, E), with graph
+    log_ratio: torch.Tensor  # (X, E), with graph
+    bonus: torch.Tensor | None = None  # (X, E), for copo
+
+
+class Context(NamedTuple):
+    """Everything an addition may ask for; the defaults are enough without additions."""
+
+    fresh: int | None = None  # the first prompts, whose law of responses or labels is the policy's; None: all
+    further: Further | None = None
+    uncertainty: torch.Tensor | None = None  # (X, K), for pessimism
+    inputs: torch.Tensor | None = None  # embedded tokens (X K, L, d) in the graph, for a Wasserstein ball
+    groups: torch.Tensor | None = None  # (X,) the group of each prompt, for group_robust
+    memory: dict | None = None  # holds group_weights (G,), which group_robust moves
+    probs: torch.Tensor | None = None  # (X M,) the law of the pairs where they are enumerated; None: a sample
+
+
+def batch_context(
+    config, state, batch, further: torch.Tensor, ref_further: torch.Tensor, inputs: list
+) -> Context:
+    """The context of a batch; `further` and `ref_further` (X, E) are log-probabilities, `inputs` from `embedded`."""
+    addition, prompts = config.addition, len(batch.prompts)
+    compared = prompts * config.responses_per_prompt
+    own = pessimism = bonus = groups = None
+    if addition.term == "copo":
+        features = response_features(state.initial, Samples(*(part[compared:] for part in batch.samples)))
+        bonus = uncertainty(state.memory["moments"], features.to(state.memory["moments"].device))
+        state.memory["moments"] = observe(state.memory["moments"], features, 1 / len(features))
+        bonus = bonus.view(prompts, -1).to(further)
+    if further.shape[1] > 0:
+        own = Further(further, further - ref_further, bonus)
+    if addition.term == "pessimism":
+        features = response_features(state.initial, batch.samples).to(state.memory["moments"].device)
+        pessimism = uncertainty(state.memory["moments"], features - state.memory["center"])
+        pessimism = pessimism.view(prompts, -1).to(further)
+    if addition.reweighting == "group_robust":
+        groups = torch.as_tensor(group_indices(state.task, batch.prompts), device=further.device)
+    stored = 0 if batch.stored is None else len(batch.stored)
+    return Context(
+        fresh=prompts - stored if stored else None,
+        further=own,
+        uncertainty=pessimism,
+        inputs=inputs[0] if inputs else None,
+        groups=groups,
+        memory=state.memory,
+    )
+
+
+def group_indices(task, prompts: list[str]) -> np.ndarray:
+    """The number of the group of each prompt, (X,), in the order of `task.groups`; each is in exactly one."""
+    members = np.stack(list(task.groups(prompts).values())).astype(int)
+    strange = [prompt for prompt, k in zip(prompts, members.sum(0), strict=True) if k != 1]
+    require(
+        not strange, "task.groups", strange[:1], "a partition of the prompts with reweighting 'group_robust'"
+    )
+    return members.argmax(0)
+
+
+@contextlib.contextmanager
+def embedded(model: torch.nn.Module, wanted: bool):
+    """A list that receives the embedded tokens (N, L, d) of the forward passes inside, with their graph."""
+    kept: list[torch.Tensor] = []
+    if not wanted:
+        yield kept
+        return
+    handle = model.get_input_embeddings().register_forward_hook(
+        lambda module, ids, output: kept.append(output)
+    )
+    try:
+        yield kept
+    finally:
+        handle.remove()

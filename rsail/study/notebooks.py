@@ -39,6 +39,7 @@ NOTEBOOKS = (
     Notebook("03_weak_convexity", "Weak convexity and its constants", 18),
     Notebook("04_convergence", "Convergence, derived and measured", 15),
     Notebook("05_sail_family", "SAIL's family", 15),
+    Notebook("06_every_method", "Every method, one exact problem", 18),
     Notebook("07_preference_language", "A preference language and its oracles", 10),
     Notebook("08_training", "Robust SAIL on a language model", 12),
 )

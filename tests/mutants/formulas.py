@@ -235,18 +235,18 @@ CHANGES = {
         ),
         (
             "paper's constants with the centered bound",
-            "            feature_bound(self.features), theta_radius",
+            "            feature_bound(asked), theta_radius",
             "            bound, theta_radius",
         ),
         (
             "sharp constants with the norm",
             "sharp_constants(bound, theta_radius",
-            "sharp_constants(feature_bound(self.features), theta_radius",
+            "sharp_constants(feature_bound(asked), theta_radius",
         ),
         (
             "refined constants with the norm",
             "refined_constants(bound, theta_radius",
-            "refined_constants(feature_bound(self.features), theta_radius",
+            "refined_constants(feature_bound(asked), theta_radius",
         ),
         ("local radius never clipped", "clipped=clipped,", "clipped=False,"),
     ],

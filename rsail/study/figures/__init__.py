@@ -58,6 +58,12 @@ FIGURES: dict[str, str] = {
     "sail_response_term": "05_sail_family",
     "sail_released": "05_sail_family",
     "sail_reference_kl": "05_sail_family",
+    # 06_every_method (rsail.study.figures.methods)
+    "every_method_regret": "06_every_method",
+    "every_method_plane": "06_every_method",
+    "every_method_frontier": "06_every_method",
+    "every_method_game": "06_every_method",
+    "every_method_collection": "06_every_method",
     # 07_preference_language (rsail.study.figures.language)
     "gold_and_preferences": "07_preference_language",
     "gold_by_attribute": "07_preference_language",

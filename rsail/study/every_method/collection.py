@@ -1,0 +1,102 @@
+"""How data are collected, on linear bandits and on the problem of notebook 06: what the exact testbed says, live."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import log_softmax
+
+from rsail.exact import game, gibbs, pessimism, rejection
+from rsail.exact.bandit import LinearBandit, mean_features, random_bandit
+from rsail.exact.exploration import SCHEMES, explore
+from rsail.study.every_method.offline import fitted_reward
+from rsail.study.every_method.problem import BETA, Testbed
+from rsail.study.every_method.setting import make_setting
+from rsail.study.statistics import mean_interval
+
+RIDGE = 0.1
+
+
+def bandit(seed: int) -> LinearBandit:
+    """4 prompts, 10 responses, 6 features, a reward of norm 3."""
+    return random_bandit(np.random.default_rng([7, seed]), 4, 10, 6, norm=3.0, beta=BETA)
+
+
+def pessimism_trials(seeds: Sequence[int], comparisons: int = 20) -> dict[str, np.ndarray]:
+    """J minus the reference's, (n,) each, of the fitted reward's Gibbs policy and of version-space pessimism.
+
+    The comparisons come from a policy that hardly covers the responses. The version space is the smallest that holds
+    the true parameter, and its center the reference's mean features.
+    """
+    found: dict[str, list[float]] = {"greedy": [], "pessimist": []}
+    for seed in seeds:
+        problem, rng = bandit(seed), np.random.default_rng([8, seed])
+        behavior = log_softmax(3.0 * rng.normal(size=problem.ref_log_probs.shape), axis=1)
+        moves, labels = problem.draw(behavior, behavior, comparisons, rng)
+        estimate = pessimism.fit_reward(moves, labels, ridge=RIDGE)
+        design = pessimism.design_matrix(moves, ridge=RIDGE)
+        error = estimate - problem.theta
+        settings = {"beta": problem.beta, "prompt_probs": problem.prompt_probs}
+        greedy = gibbs.gibbs_policy(problem.features @ estimate, problem.ref_log_probs, beta=problem.beta)
+        careful = pessimism.version_space_pessimism(
+            problem.features,
+            estimate,
+            design,
+            problem.ref_log_probs,
+            width=float(np.sqrt(error @ design @ error)),
+            center=mean_features(problem.features, problem.ref_log_probs, problem.prompt_probs),
+            **settings,
+        ).log_probs
+        base = problem.value(problem.ref_log_probs)
+        found["greedy"].append(problem.value(greedy) - base)
+        found["pessimist"].append(problem.value(careful) - base)
+    return {name: np.array(values) for name, values in found.items()}
+
+
+def exploration_runs(seeds: Sequence[int], *, rounds: int = 10, batch: int = 10) -> dict[str, np.ndarray]:
+    """Regret of the main policy, scheme -> (seeds, rounds), for each way to choose the second arm."""
+    return {
+        scheme: np.array(
+            [
+                explore(
+                    bandit(seed), scheme, rounds=rounds, batch=batch, width=1.0, ridge=RIDGE,
+                    rng=np.random.default_rng([9, seed]),
+                ).regret
+                for seed in seeds
+            ]
+        )
+        for scheme in SCHEMES
+    }  # fmt: skip
+
+
+def intervals(values: np.ndarray) -> dict[str, list[float]]:
+    """Mean and t interval over the first axis of (seeds, t)."""
+    found = [mean_interval(column) for column in values.T]
+    return {key: [getattr(interval, key) for interval in found] for key in ("mean", "low", "high")}
+
+
+def rejection_rates(testbed: Testbed, oracle: str, hops: Sequence[int]) -> tuple[list[float], float, float]:
+    """Mean share of draws kept per hop for each number of hops; in one step; and how far the laws end apart.
+
+    From the reference to the Gibbs policy of the fitted reward, by hops of equal size in 1 / beta.
+    """
+    rewards, ref = fitted_reward(make_setting(testbed, oracle)).numpy(), np.exp(testbed.ref_log_probs)
+    target = np.exp(gibbs.gibbs_policy(rewards, testbed.ref_log_probs, beta=BETA))
+    rates, far = [], 0.0
+    for count in hops:
+        betas = BETA * count / np.arange(1, count + 1)
+        chain = rejection.multi_step_rejection(ref, rewards, betas)
+        rates.append(float(np.mean([hop.rate for hop in chain])))
+        far = max(far, float(np.abs(chain[-1].probs - target).max()))
+    return rates, float(rejection.rejection_sampling(ref, rewards, beta=BETA).rate.mean()), far
+
+
+def gaps(
+    testbed: Testbed, oracle: str, log_ratios: Sequence[np.ndarray], *, payoff: str = "log odds"
+) -> list:
+    """Duality gap of each policy in the oracle's game."""
+    table = make_setting(testbed, oracle).table
+    matrix = {"log odds": game.log_odds_payoff, "win rate": game.win_rate_payoff}[payoff](table)
+    policies = [testbed.ref_log_probs + ratio for ratio in log_ratios]
+    return [game.duality_gap(p, p, matrix, testbed.ref_log_probs, beta=BETA) for p in policies]

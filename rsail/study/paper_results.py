@@ -14,11 +14,10 @@ from pathlib import Path
 
 import nbformat
 
-from rsail.files import write_atomically
+from rsail.study import pages
 from rsail.study.display import markdown_table
 from rsail.study.paths import NOTEBOOKS_DIR, ROOT
 
-BEGIN, END = "<!-- paper:begin -->", "<!-- paper:end -->"
 KINDS = {
     "symbolic": "an identity derived in SymPy and asserted",
     "exact": "floating point against enumeration, linear programs or bounds, asserted: equalities to a tolerance, "
@@ -273,11 +272,7 @@ def paper_table() -> str:
 
 def update(path: str | Path = ROOT / "REPRODUCING.md") -> None:
     """Write the table between its two markers."""
-    text = Path(path).read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"{Path(path).name} must have the markers {BEGIN} and {END} once each")
-    head, rest = text.split(BEGIN)
-    write_atomically(path, f"{head}{BEGIN}\n{paper_table()}\n{END}{rest.split(END)[1]}")
+    pages.put(path, "paper", paper_table())
 
 
 if __name__ == "__main__":

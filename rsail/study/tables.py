@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rsail.files import write_atomically
+from rsail.study import pages
 from rsail.study.display import markdown_table
 from rsail.study.paths import RESULTS_DIR, ROOT
 from rsail.study.statistics import mean_interval
-
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 def readme_results_table(folder: str | Path = RESULTS_DIR / "biased_oracle") -> str:
@@ -50,19 +48,6 @@ def readme_results_table(folder: str | Path = RESULTS_DIR / "biased_oracle") -> 
     )
 
 
-def replace_results(text: str, results: str) -> str:
-    """`text` with `results` between its two markers; ValueError if it does not have each marker once."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"README.md must have the markers {BEGIN} and {END}, in this order and once each")
-    head, rest = text.split(BEGIN)
-    return f"{head}{BEGIN}\n{results}\n{END}{rest.split(END)[1]}"
-
-
 def update_readme(path: str | Path = ROOT / "README.md") -> bool:
     """Bring the results table of the README up to date; returns whether that changed the file."""
-    path = Path(path)
-    old = path.read_text(encoding="utf-8")
-    new = replace_results(old, readme_results_table())
-    if new != old:
-        write_atomically(path, new)
-    return new != old
+    return pages.put(path, "results", readme_results_table())

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rsail.files import write_atomically
+from rsail.study import pages
 from rsail.study.display import markdown_table
 
 from . import record
@@ -17,7 +18,6 @@ from .mutant import ROOT, Mutant
 from .sites import FOLDER, all_sites
 from .table import all_mutants
 
-BEGIN, END = "<!-- mutants:begin -->", "<!-- mutants:end -->"
 LIST = ROOT / "tests" / "mutants" / "README.md"
 REPRODUCING = ROOT / "REPRODUCING.md"
 
@@ -69,23 +69,11 @@ def full_list(mutants: list[Mutant], entries: list[dict]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def shown_counts(text: str) -> str:
-    """What REPRODUCING.md has between its markers."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(
-            f"REPRODUCING.md must have the markers {BEGIN} and {END}, in this order and once each"
-        )
-    return text.split(BEGIN)[1].split(END)[0].strip()
-
-
 def update() -> None:
     """Write both."""
     mutants, entries = all_mutants(), record.read()
     write_atomically(LIST, full_list(mutants, entries))
-    text = REPRODUCING.read_text(encoding="utf-8")
-    shown_counts(text)
-    head, tail = text.split(BEGIN)[0], text.split(END)[1]
-    write_atomically(REPRODUCING, f"{head}{BEGIN}\n{counts(mutants, entries)}\n{END}{tail}")
+    pages.put(REPRODUCING, "mutants", counts(mutants, entries))
 
 
 def _by_area(mutants: Iterable[Mutant]) -> dict[str, list[Mutant]]:

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from rsail.study import pages
 from rsail.study import paper_results as paper
 from rsail.study.paths import ROOT
 
@@ -104,6 +105,5 @@ def test_no_numbered_result_is_missing(name):
 
 
 def test_reproducing_shows_the_table():
-    text = (ROOT / "REPRODUCING.md").read_text(encoding="utf-8")
-    shown = text.split(paper.BEGIN)[1].split(paper.END)[0].strip()
+    shown = pages.generated(ROOT / "REPRODUCING.md", "paper")
     assert shown == paper.paper_table(), "python -m rsail.study.paper_results brings it up to date"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rsail.study import biased_oracle, tables
+from rsail.study import biased_oracle, pages, tables
 from rsail.study.paths import ROOT
 from rsail.study.results import ResultError, write_result
 
@@ -60,23 +60,12 @@ def test_without_results_the_table_says_so(tmp_path):
     assert "No results" in tables.readme_results_table(tmp_path)
 
 
-def test_results_replace_what_stood_between_the_markers():
-    text = f"head\n{tables.BEGIN}\nold\n{tables.END}\ntail\n"
-    assert tables.replace_results(text, "new") == f"head\n{tables.BEGIN}\nnew\n{tables.END}\ntail\n"
-
-
-@pytest.mark.parametrize("text", ["", tables.BEGIN, tables.END + tables.BEGIN, 2 * tables.BEGIN + tables.END])
-def test_a_readme_without_its_markers_is_an_error(text):
-    with pytest.raises(ValueError, match="must have the markers"):
-        tables.replace_results(text, "new")
-
-
 def test_updating_writes_only_what_changed(tmp_path):
     path = tmp_path / "README.md"
-    path.write_text(f"{tables.BEGIN}\nold\n{tables.END}\n")
+    path.write_text("<!-- results:begin -->\nold\n<!-- results:end -->\n")
     assert tables.update_readme(path) and not tables.update_readme(path)
 
 
 def test_the_results_table_in_the_readme_is_current():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert tables.replace_results(readme, tables.readme_results_table()) == readme, "run make reproduce"
+    shown = pages.generated(ROOT / "README.md", "results")
+    assert shown == tables.readme_results_table(), "run make reproduce"

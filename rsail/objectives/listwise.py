@@ -53,7 +53,9 @@ def plackett_luce_loss(log_ratio: torch.Tensor, ranking, *, beta: float, rho: fl
     require(ranking.dtype == torch.int64, "ranking.dtype", ranking.dtype, "int64")
     if ranking.device.type == "cpu":
         complete = ranking.sort(-1).values == torch.arange(ranking.shape[-1])
-        require(bool(complete.all()), "ranking", ranking.tolist(), "permutations of 0 ... K - 1, best first")
+        if not complete.all():
+            wrong = ranking[~complete.all(-1)][0].tolist() if ranking.ndim > 1 else ranking.tolist()
+            raise ValueError(f"ranking must be permutations of 0 ... K - 1, best first, got {wrong}")
     scores = beta * log_ratio
     observed = _plackett_luce(scores, ranking)
     if rho == 0:

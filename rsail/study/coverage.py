@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -281,10 +282,11 @@ def coverage_table() -> str:
     """The table in Markdown, and what is left out."""
     rows = []
     for s in SYSTEMS:
-        tests = ", ".join(f"[{_stem(check)}](tests/{check.split('::')[0]})" for check in s.checks)
+        tests = ", ".join(map(_test_link, s.checks))
         trained = ", ".join(f"`method={key}`" for key in s.trained) or "no"
         code = ", ".join(f"`{name}`" for name in s.implemented)
-        rows.append((s.name, s.source, code, tests, ", ".join(s.exact) or "–", trained, s.differences))
+        source = re.sub(r"\d{4}\.\d{5}", r"[\g<0>](https://arxiv.org/abs/\g<0>)", s.source)
+        rows.append((s.name, source, code, tests, ", ".join(s.exact) or "–", trained, s.differences))
     names = (
         "method",
         "source",
@@ -301,8 +303,11 @@ def coverage_table() -> str:
     )
 
 
-def _stem(check: str) -> str:
-    return Path(check.split("::")[0]).stem
+def _test_link(check: str) -> str:
+    """The test's name as the sentence that it is."""
+    file, _, function = check.partition("::")
+    sentence = (function or Path(file).stem).removeprefix("test_").replace("_", " ")
+    return f"[{sentence}](tests/{file})"
 
 
 def update(path: str | Path = ROOT / "REPRODUCING.md") -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize, nnls
 
-from rsail.exact import smallest_ball
+from rsail.exact import ball, smallest_ball
 
 from .problems import seeds
 
@@ -42,6 +42,46 @@ def test_it_holds_all_points_and_its_center_is_a_mean_of_points_on_its_surface(s
     assert nnls(system, np.eye(len(system))[-1])[1] < 1e-7
 
 
+def nearly_coincident(seed: int) -> np.ndarray:
+    """Up to 15 points around up to 4 centers, some at the same distance from 0, at distances from 1e-9 to 0.1."""
+    rng = np.random.default_rng(seed)
+    count, groups, dimension = rng.integers(2, 16), rng.integers(1, 5), rng.integers(1, 9)
+    centers = rng.normal(size=(groups, dimension))
+    if rng.random() < 0.5:
+        centers = np.concatenate([np.eye(dimension), -np.eye(dimension)])[
+            rng.integers(2 * dimension, size=groups)
+        ]
+    sizes = 10.0 ** rng.uniform(-9, -1, size=(count, 1) if rng.random() < 0.5 else (1, 1))
+    noise = rng.normal(size=(count, dimension))
+    if rng.random() < 0.3:
+        noise *= 10.0 ** rng.uniform(-8, 0, size=dimension)  # clusters that are nearly flat
+    points = centers[rng.integers(groups, size=count)] + sizes * noise
+    return np.concatenate([points, centers]) if rng.random() < 0.3 else points
+
+
+@pytest.mark.parametrize("first", range(0, 2000, 500))
+def test_the_ball_around_nearly_coincident_points_is_certified(first):
+    """A convex combination of the points has a variance of at least (1 - 1e-9)^2 squared radii of the ball."""
+    for seed in range(first, first + 500):
+        points = nearly_coincident(seed)
+        points = points - points[0]  # the center is then found to all digits
+        center, radius = smallest_ball(points)
+        offsets = (points - center) / radius
+        distances = np.linalg.norm(offsets, axis=1)
+        assert distances.max() <= 1 + 1e-12
+        surface = offsets[distances > 1 - 1e-9]
+        weights = nnls(np.vstack([surface.T, np.ones(len(surface))]), np.eye(points.shape[1] + 1)[-1])[0]
+        weights /= weights.sum()
+        mean = weights @ surface
+        assert weights @ np.sum((surface - mean) ** 2, axis=1) >= (1 - 1e-9) ** 2, seed
+
+
+def test_a_ball_that_is_not_proved_to_be_the_smallest_is_an_error(monkeypatch):
+    monkeypatch.setattr(ball, "_change", lambda support, center: np.zeros(len(support)))
+    with pytest.raises(RuntimeError, match="the smallest ball around 2 points was not found"):
+        smallest_ball([[0.0], [1.0]])
+
+
 def test_radius_agrees_with_a_general_solver():
     points = np.random.default_rng(3).normal(size=(12, 3))
     start = np.append(points.mean(axis=0), 10.0)
@@ -68,6 +108,15 @@ def test_radius_agrees_with_a_general_solver():
             ],
             1.000000000482,
         ),  # four points that are nearly one
+        (
+            [
+                [0.999999961, -1.2e-8, 4.9e-8, -2.7e-8, 5.8e-8, -7e-9],
+                np.eye(6)[0],
+                [-1, 2e-9, 1e-9, 0, -6e-9, -3e-9],
+                -np.eye(6)[0],
+            ],
+            1.0,
+        ),  # twice two points that are nearly one
     ],
 )
 def test_known_radii(points, radius):

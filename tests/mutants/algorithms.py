@@ -8,12 +8,13 @@ from __future__ import annotations
 
 CHANGES = {
     "ball": [
-        ("the walk does not stop at points", "if stopped_by is not None:", "if False:"),
-        ("the support never loses a point", "if weights.min() >= -tolerance:", "if True:"),
+        ("no point stops the center", "stopped = bool(steps[first] < 1.0)", "stopped = False"),
+        ("another point leaves the support", "support.pop(first)", "support.pop(0)"),
+        ("the nearest point joins", "int(squares.argmax())", "int(squares.argmin())"),
         (
-            "another point leaves the support",
-            "support.pop(int(weights.argmin()))",
-            "support.pop(int(weights.argmax()))",
+            "points that almost depend on each other are not noticed",
+            "np.maximum(sizes, 1e-15 * sizes[0])",
+            "sizes",
         ),
         ("mean distance instead of the largest", "axis=1).max())", "axis=1).mean())"),
     ],

@@ -6,18 +6,7 @@ _BY_REASON = {
     "any scale other than zero gives the same ball": [
         "ball.smallest_ball: - -> + in points - origin",
     ],
-    "a weight of zero, up to rounding: the walk may stop or go on, at the same center": [
-        "ball._walk: - -> nothing in -tolerance",
-    ],
-    "a guard against walks in a circle: no points are known for which it lets a ball through": [
-        "ball._walk: - -> + in most - least",
-    ],
-    "a shorter step towards the same center": [
-        "ball._longest_step: 1.0 -> 0.5 in 1.0",
-        "ball._longest_step: 1.0 -> 0.5 in 1.0 (3)",
-    ],
     "a placeholder that is not used": [
-        "ball._longest_step: 1.0 -> 0.5 in slack / np.where(blocking, approach, 1.0)",
         "linear_program.worst_case_linear_program: 1.0 -> 0.5 in 1.0",
     ],
     "keeps exp from overflowing: e^350 is no probability, either": [

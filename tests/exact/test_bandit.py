@@ -84,6 +84,14 @@ def test_the_rare_response_is_the_best_and_alone_in_its_feature():
             lambda: LinearBandit(np.zeros((1, 2, 1)), [0.0], 1.0, np.log([[0.2, 0.3, 0.5]])),
             "ref_log_probs.shape",
         ),
+        (
+            lambda: rare_response_bandit(np.random.default_rng(0), 1, 2, beta=1.0),
+            "responses must be an integer >= 2",
+        ),
+        (
+            lambda: rare_response_bandit(np.random.default_rng(0), 2, 1, beta=1.0),
+            "dimension must be an integer >= 2",
+        ),
         (lambda: li_features(0), "contexts must be an integer >= 1"),
         (lambda: li_bandit(10, beta=1.0).draw([[0.0]], [[0.0]], 2.5, None), "size must be an integer"),
     ],

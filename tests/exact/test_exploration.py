@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.special import log_softmax
 
 from rsail.exact import gibbs
 from rsail.exact.bandit import mean_features, random_bandit, rare_response_bandit
@@ -70,6 +71,13 @@ def test_the_enhancer_is_in_its_set_and_the_best_of_all_directions(seed):
     assert slack < 1e-8 or np.exp(found).max(axis=-1).min() > 1 - 1e-9
 
 
+def test_where_nothing_forbids_it_the_enhancer_never_draws_the_other_response():
+    """The set holds the policy that is sure of the response that pi1 avoids: 0.99 width > 5 beta."""
+    main = log_softmax([[0.0, -5.0]], axis=-1)
+    found = enhancer(np.array([[[0.0], [1.0]]]), main, np.eye(1), beta=0.1, width=1.0)
+    assert found[0, 0] <= -60
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_no_policy_of_the_set_has_a_larger_gain(seed):
     rng, features, main, design, given = task(seed, dimension=3)
@@ -127,13 +135,18 @@ def test_a_run_is_reproducible_and_its_numbers_are_what_they_say(scheme):
     for main, regret in zip(run.log_probs, run.regret, strict=True):
         arguments = (bandit.rewards, bandit.ref_log_probs, bandit.beta, bandit.prompt_probs)
         assert_allclose(assert_regret_identity(main, *arguments), regret, atol=1e-12)
+    if scheme != "enhancer":
+        # The first round has no data: Sigma = 0.1 I.
+        uniform = np.full((2, 4), np.log(0.25))
+        second = uniform if scheme == "uniform" else run.log_probs[0]
+        moves, _ = bandit.draw(run.log_probs[0], second, 8, np.random.default_rng(1))
+        assert_allclose(run.potential[0], np.mean(np.sum(moves**2, axis=-1) / 0.1), rtol=1e-12)
     if scheme == "on_policy":
         assert_allclose(run.second_regret, run.regret)
         assert_allclose(run.gain, 0.0, atol=1e-12)
     if scheme == "reference":
         assert_allclose(run.second_regret, bandit.regret(bandit.ref_log_probs))
     if scheme == "uniform":
-        uniform = np.full((2, 4), np.log(0.25))
         assert_allclose(run.second_regret, bandit.regret(uniform))
         move = mean_features(bandit.features, run.log_probs[0], bandit.prompt_probs)
         move = move - mean_features(bandit.features, uniform, bandit.prompt_probs)

@@ -93,6 +93,7 @@ def test_estimates_of_the_kl(seed):
     assert_allclose(means["k3"], exact, atol=1e-12)
     assert np.abs(means["k2"] - exact).max() > 1e-3
     assert estimates["k3"].min() >= 0 > estimates["k1"].min()
+    assert_allclose(gibbs.kl_estimates([3.0, -0.5])["k2"], [4.5, 0.125])
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,21 @@ def test_for_other_preferences_the_plan_depends_on_the_pairs():
     )
 
 
+def test_by_default_the_reference_draws_the_pairs():
+    rng, _, ref, beta, _ = random_task(0)
+    preferences = 0.05 + 0.9 * random_preferences(rng, *ref.shape)
+    law = np.exp(ref)[:, :, None] * np.exp(ref)[:, None, :]
+    found, given = (direct_preference_plan(preferences, ref, beta=beta, pair_probs=p) for p in (None, law))
+    assert_allclose(found.log_probs, given.log_probs, atol=1e-9)
+    other = direct_preference_plan(preferences, ref, beta=beta, pair_probs=np.ones_like(law))
+    assert np.abs(found.log_probs - other.log_probs).max() > 0.01
+
+
+def test_preferences_that_are_all_ties_leave_the_reference():
+    plan = direct_preference_plan(np.full((1, 3, 3), 0.5), REF, beta=1.0)
+    assert_allclose(plan.log_probs, REF, atol=1e-12)
+
+
 REF = np.log([[0.2, 0.3, 0.5]])
 SURE = np.array([[[0.5, 1.0, 0.5], [0.0, 0.5, 0.5], [0.5, 0.5, 0.5]]])
 

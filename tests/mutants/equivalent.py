@@ -9,6 +9,31 @@ _BY_REASON = {
     "a placeholder that is not used": [
         "linear_program.worst_case_linear_program: 1.0 -> 0.5 in 1.0",
     ],
+    "only the distribution of random test problems": [
+        "bandit.random_bandit: 2.0 -> 1.0 in 2.0",
+        "bandit.random_bandit: 5.0 -> 2.5 in 5.0",
+        "bandit.rare_response_bandit: 0.4 -> 0.2 in 0.4 * rng.normal(size=(responses - 1, dimension - 1))",
+        "bandit.rare_response_bandit: 0.5 -> 0.25 in 0.5 * rng.normal(size=dimension - 1)",
+    ],
+    "a common factor of all variances: the largest is the same": [
+        "exploration.ensemble_pair: 1 -> 0.5 in 1",
+    ],
+    "another start of the search for the same root": [
+        "exploration._tilt: 2.0 -> 1.0 in 2.0 * peak",
+        "exploration._tilt: 2.0 -> 1.0 in 2.0 * peak (2)",
+    ],
+    "from there on what is integrated is zero to all digits": [
+        "overoptimization.expected_maximum: 40.0 -> 20.0 in 40.0",
+    ],
+    "a bound on the work, which is not reached": [
+        "overoptimization.expected_maximum: 200 -> 100 in 200",
+    ],
+    "another multiple of the objective has the same optimum": [
+        "game.zero_sum_nash: 1.0 -> 0.5 in -1.0",
+    ],
+    "adds a constant to the rewards of all responses, which changes neither the policy nor the minimizer": [
+        "pessimism.version_space_pessimism.rewards: - -> + in features - center",
+    ],
     "keeps exp from overflowing: e^350 is no probability, either": [
         "arguments.policies: 700.0 -> 350.0 in 700.0",
     ],
@@ -21,6 +46,13 @@ _BY_REASON = {
     "steers the search; where it ends is judged by the residual": [
         "rscgd.certified_prox: 64 -> 32 in 64 * 2 ** k",
         "rscgd.certified_prox: 2 -> 1 in 2 ** k (2)",
+        "exploration.enhancer: 1e-3 -> 0.0005 in 0.001",
+        "newton.solve: 1e-4 -> 5e-05 in 0.0001 * length",
+        "pessimism._minimize_on_ball.at.penalized: + -> - in value + multiplier / 2.0 * (unit @ unit)",
+        "pessimism._minimize_on_ball.at.penalized: 2.0 -> 1.0 in multiplier / 2.0",
+        "pessimism._minimize_on_ball: 10.0 -> 5.0 in low / 10.0",
+        "pessimism._minimize_on_ball.stationarity: + -> - in hessian + multiplier * np.eye(dimension)",
+        "pessimism._minimize_on_ball.stationarity: 2.0 -> 1.0 in (unit @ unit - 1.0) / 2.0",
         "descent._line_search: 0.5 -> 0.25 in 0.5 ** np.arange(max(0, 1 + int(np.log2(max(length * fastest / SHO ...",
         "descent._line_search: 1e-4 -> 5e-05 in 0.0001 * lengths",
         "descent.descend: 0.25 -> 0.125 in 0.25",

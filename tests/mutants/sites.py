@@ -27,7 +27,7 @@ _TESTS = {
     "gini": ("gini", "losses"),
     "landscape": ("landscape", "descent"),
     "losses": ("losses", "problem", "one_pair", "subdifferential"),
-    "newton": ("pessimism", "game", "planning"),
+    "newton": ("newton", "planning", "game"),
     "problem": ("problem", "constants", "radius", "hessian"),
     "moreau": ("moreau", "rscgd"),
     "subdifferential": ("subdifferential", "moreau"),

@@ -15,6 +15,9 @@ _BY_REASON = {
         "bandit.rare_response_bandit: 0.4 -> 0.2 in 0.4 * rng.normal(size=(responses - 1, dimension - 1))",
         "bandit.rare_response_bandit: 0.5 -> 0.25 in 0.5 * rng.normal(size=dimension - 1)",
     ],
+    "one threshold of several: the certificate chooses what comes of them": [
+        "game_uncertainty.pessimistic_nash: 1e-3 -> 0.0005 in 0.001",
+    ],
     "a common factor of all variances: the largest is the same": [
         "exploration.ensemble_pair: 1 -> 0.5 in 1",
     ],
@@ -30,6 +33,12 @@ _BY_REASON = {
     ],
     "another multiple of the objective has the same optimum": [
         "game.zero_sum_nash: 1.0 -> 0.5 in -1.0",
+    ],
+    "the weights are scaled to sum 1 wherever they are used": [
+        "game_uncertainty.pessimistic_nash: 1.0 -> 0.5 in w.sum() - 1.0",
+    ],
+    "where one payoff is left, both branches give it the weight 1": [
+        "game_uncertainty.pessimistic_nash: 1 -> 0.5 in 1",
     ],
     "adds a constant to the rewards of all responses, which changes neither the policy nor the minimizer": [
         "pessimism.version_space_pessimism.rewards: - -> + in features - center",
@@ -47,6 +56,7 @@ _BY_REASON = {
         "rscgd.certified_prox: 64 -> 32 in 64 * 2 ** k",
         "rscgd.certified_prox: 2 -> 1 in 2 ** k (2)",
         "exploration.enhancer: 1e-3 -> 0.0005 in 0.001",
+        "game_uncertainty.pessimistic_nash: 1.0 -> 0.5 in 1.0 / size",
         "newton.solve: 1e-4 -> 5e-05 in 0.0001 * length",
         "pessimism._minimize_on_ball.at.penalized: + -> - in value + multiplier / 2.0 * (unit @ unit)",
         "pessimism._minimize_on_ball.at.penalized: 2.0 -> 1.0 in multiplier / 2.0",

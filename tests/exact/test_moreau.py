@@ -1,5 +1,8 @@
 """Envelope and proximal point: certified, equal to what other solvers find, and with the lemmas' inequalities."""
 
+import re
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -7,7 +10,7 @@ from hypothesis import given, settings
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize_scalar
 
-from rsail.exact import FiniteProblem
+from rsail.exact import FiniteProblem, moreau
 from rsail.exact.moreau import (
     envelope,
     envelope_gradient,
@@ -241,6 +244,22 @@ def test_near_1_over_kappa_the_default_tolerance_is_within_reach(seed):
         smoothing = (1 - room) / curvature
         found = solve_prox(problem, theta, rho, smoothing, theta_radius=radius, curvature=curvature)
         assert found.error <= 1e-13 * (1 + radius + np.linalg.norm(problem.theta_ref)) / room
+
+
+def test_the_default_tolerance_is_what_rounding_leaves(monkeypatch):
+    problem, theta = reference_problem()
+    inspect = moreau._inspect
+
+    def never_near(*arguments):
+        found = inspect(*arguments)
+        return SimpleNamespace(point=found.point, value=found.value, error=np.inf)
+
+    monkeypatch.setattr(moreau, "_inspect", never_near)
+    for radius, contraction in ((0.1, 1e-4), (0.1, 0.5)):
+        size = 1.0 + radius + np.linalg.norm(problem.theta_ref)
+        expected = max(1e-12, 1e-14 * size / contraction)
+        with pytest.raises(RuntimeError, match=re.escape(f"above the tolerance {expected:.1e}")):
+            solve_prox(problem, theta, 0.1, 1.0 - contraction, theta_radius=radius, curvature=1.0)
 
 
 def test_the_tolerance_reaches_every_function():

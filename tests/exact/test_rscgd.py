@@ -198,10 +198,11 @@ def test_triples_are_counted_where_the_uniforms_meet_their_runs_distribution_fun
         assert np.abs(np.bincount(where, minlength=one.size) - found.ravel()).sum() <= 2
 
 
-def test_blocks_of_uniforms_continue_one_stream(monkeypatch):
+@pytest.mark.parametrize("block", [100, 1])  # four steps of six runs with batches of four; less than one step
+def test_blocks_of_uniforms_continue_one_stream(block, monkeypatch):
     problem, _ = reference_problem()
     whole = rscgd.rscgd(problem, 0.1, **RUN)
-    monkeypatch.setattr(rscgd, "BLOCK", 100)  # four steps of six runs with batches of four
+    monkeypatch.setattr(rscgd, "BLOCK", block)
     assert np.array_equal(whole.last, rscgd.rscgd(problem, 0.1, **RUN).last)
 
 

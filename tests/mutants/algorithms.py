@@ -110,8 +110,8 @@ CHANGES = {
         ),
         (
             "R-SCGD: output not uniform",
-            "chosen = rng.integers(steps, size=(runs, draws))",
-            "chosen = rng.integers(steps // 2, steps, size=(runs, draws))",
+            "[rng.integers(steps, size=draws) for rng in rngs]",
+            "[rng.integers(steps // 2, steps, size=draws) for rng in rngs]",
         ),
         ("R-SCGD: variance of a batch", "+ self.total_variance / batch", "+ self.total_variance"),
         (

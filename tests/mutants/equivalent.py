@@ -18,6 +18,9 @@ _BY_REASON = {
     "one threshold of several: the certificate chooses what comes of them": [
         "game_uncertainty.pessimistic_nash: 1e-3 -> 0.0005 in 0.001",
     ],
+    "how many numbers are drawn at a time: the stream is the same": [
+        "rscgd.constants: 2 -> 1 in 2 ** 17",
+    ],
     "a common factor of all variances: the largest is the same": [
         "exploration.ensemble_pair: 1 -> 0.5 in 1",
     ],

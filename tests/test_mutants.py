@@ -90,6 +90,17 @@ def test_one_digit_of_each_notebook_is_changed():
         )
 
 
+def test_what_was_not_run_is_not_counted_as_unnoticed():
+    mutants = [Mutant(f"made {k}", "rsail/made.py", f"{k}", "0", ()) for k in range(1, 7)]
+    entries = [
+        {"id": mutant.identity, "noticed_by": noticed, "seconds": 60.0}
+        for mutant, noticed in zip(mutants, ["a test", "a test", "a test", None, None], strict=False)
+    ]
+    shown = report.counts(mutants, entries)
+    assert "| rsail, outside exact | 0 | 6 | 3 | 2 | 1 |" in shown
+    assert "6 mutants, 3 noticed, 2 not, 1 not run" in shown and "5 minutes" in shown
+
+
 def test_the_record_holds_every_mutant_and_all_were_noticed():
     entries = record.read()
     advice = "python -m tests.mutants --missing --output data/results/mutants"

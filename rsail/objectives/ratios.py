@@ -23,8 +23,9 @@ def chi_po_link(log_ratio: torch.Tensor) -> torch.Tensor:
     """phi(z) = z + log z at the ratio z = exp(log_ratio), slope 1 + z in log z (arXiv 2407.13399, the link of chi-PO).
 
     beta phi is the implicit reward under the regularizer chi-square + KL. Above a log-ratio of 20 the first part
-    stays at e^20, so that nothing overflows.
+    stays at e^20; half precision, whose largest number may be smaller, is computed and returned in single precision.
     """
+    log_ratio = log_ratio.to(torch.promote_types(log_ratio.dtype, torch.float32))
     return log_ratio.clamp(max=LARGEST_EXPONENT).exp() + log_ratio
 
 

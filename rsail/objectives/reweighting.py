@@ -79,8 +79,9 @@ def chi2_ball(losses: torch.Tensor, *, radius: float, probs=None) -> torch.Tenso
 def tv_ball(losses: torch.Tensor, *, radius: float, probs=None) -> torch.Tensor:
     """max of E_Q l over total variations (half the L1 distance) <= `radius` in [0, 1]; 0 is the mean.
 
-    Mass `radius` moves from the smallest losses to the (first) largest one of the list, whatever that one's
-    probability: the only reweighting here under which Q may leave the support of P.
+    Mass `radius` moves from the smallest losses to the largest one of the list, whatever that one's probability: the
+    only reweighting here under which Q may leave the support of P. Equal losses give and take in proportion to their
+    probabilities (the largest in equal parts where they have none), so that the order of the list does not matter.
     """
     return weights("tv_ball", losses, radius, probs) @ floating("losses", losses)
 
@@ -201,8 +202,13 @@ def _chi2_ball(losses: torch.Tensor, probs: torch.Tensor, radius: float) -> torc
 
 def _tv_ball(losses: torch.Tensor, probs: torch.Tensor, radius: float) -> torch.Tensor:
     require(radius <= 1, "radius", radius, "in [0, 1]")
-    order = losses.argsort(stable=True)
-    ordered = probs[order]
-    taken = (radius - (ordered.cumsum(0) - ordered)).clamp(min=0).minimum(ordered)
-    moved = torch.cat([ordered[:-1] - taken[:-1], (ordered[-1] + taken[:-1].sum())[None]])
-    return torch.empty_like(probs).scatter(0, order, moved)
+    values, order = losses.sort()
+    mass = torch.cat([probs.new_zeros(1), probs[order].cumsum(0)])
+    below = mass[torch.searchsorted(values, losses)]  # of the smaller losses
+    equal = mass[torch.searchsorted(values, losses, right=True)] - below
+    largest = losses == values[-1]
+    share = ((radius - below) / torch.where(equal > 0, equal, 1)).clamp(0, 1)
+    taken = torch.where(largest, 0, share * probs)
+    base = torch.where(largest, probs, 0)
+    base = torch.where(base.sum() > 0, base, largest.to(probs.dtype))
+    return probs - taken + taken.sum() * base / base.sum()

@@ -44,9 +44,10 @@ def preference_surrogate(
 
 
 def self_preference_loss(pair_score: torch.Tensor, *, beta: float) -> torch.Tensor:
-    """Binary entropy of sigma(beta h) per pair, in nats: the mean of `preference_surrogate` over the policy's labels.
+    """Binary entropy of sigma(beta h) per pair, in nats.
 
-    The Rao-Blackwell form of DDP and of the preference part of DPP: no labels are drawn, and the gradient is
+    Its gradient is the mean gradient of `preference_surrogate` over the policy's labels (its value is not the mean
+    value): the Rao-Blackwell form of DDP and of the preference part of DPP. No labels are drawn, and the gradient is
     -beta^2 sigma(beta h) sigma(-beta h) h dh. It only sharpens the ranking the policy has: mix it with real labels.
     """
     own = torch.sigmoid(beta * floating("pair_score", pair_score))

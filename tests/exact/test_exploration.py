@@ -15,7 +15,7 @@ from rsail.exact.exploration import (
     information_gain,
     policy_set_slack,
 )
-from rsail.exact.pessimism import design_matrix, dual_norm, whitening
+from rsail.exact.pessimism import design_matrix, dual_norm, fit_reward, whitening
 from tests.exact.testbed import assert_regret_identity, random_policy
 
 
@@ -174,6 +174,46 @@ def test_offline_comparisons_give_a_run_a_better_start():
     given = {"rounds": 1, "batch": 8, "width": 1.0, "ridge": 0.1}
     run = explore(bandit, "reference", **given, rng=rng, offline=data)
     assert run.regret[0] < 0.2 * bandit.regret(bandit.ref_log_probs)
+
+
+def test_the_hybrid_scheme_compares_with_the_reference_and_learns_from_both_sets():
+    bandit = random_bandit(np.random.default_rng(0), 2, 5, 3, norm=2.0, beta=0.2)
+    ref, given = bandit.ref_log_probs, {"rounds": 4, "batch": 8, "width": 1.0, "ridge": 0.1}
+    rng = np.random.default_rng(1)
+    moves, labels = bandit.draw(ref, ref, 30, rng)
+    run = explore(bandit, "reference", **given, rng=rng, offline=(moves, labels))
+    rng = np.random.default_rng(1)
+    assert_allclose(bandit.draw(ref, ref, 30, rng)[0], moves, atol=0)
+    for t in range(4):
+        # Sigma and the estimate see the offline pairs and those of all rounds so far, each with weight 1 / 8.
+        design = 0.1 * np.eye(3) + moves.T @ moves / 8
+        assert_allclose(run.log_det[t], np.linalg.slogdet(design / 0.1)[1], rtol=1e-12)
+        main = gibbs.gibbs_policy(
+            bandit.features @ fit_reward(moves, labels, ridge=0.1, batch=8), ref, beta=0.2
+        )
+        assert_allclose(run.log_probs[t], main, atol=1e-12)
+        difference = mean_features(bandit.features, main, bandit.prompt_probs)
+        difference = difference - mean_features(bandit.features, ref, bandit.prompt_probs)
+        assert_allclose(run.gain[t], np.sqrt(difference @ np.linalg.solve(design, difference)), rtol=1e-9)
+        assert run.second_regret[t] == bandit.regret(ref)
+        new_moves, new_labels = bandit.draw(main, ref, 8, rng)
+        assert_allclose(
+            run.potential[t], np.mean(np.sum(new_moves * np.linalg.solve(design, new_moves.T).T, axis=1))
+        )
+        moves, labels = np.concatenate([moves, new_moves]), np.concatenate([labels, new_labels])
+
+
+def test_the_hybrid_scheme_goes_on_from_what_the_offline_set_teaches():
+    last, offline_only = [], []
+    for seed in range(8):
+        bandit = random_bandit(np.random.default_rng(seed), 2, 5, 3, norm=2.0, beta=0.2)
+        rng = np.random.default_rng(100 + seed)
+        data = bandit.draw(bandit.ref_log_probs, bandit.ref_log_probs, 20, rng)
+        given = {"rounds": 12, "batch": 20, "width": 1.0, "ridge": 0.1}
+        run = explore(bandit, "reference", **given, rng=rng, offline=data)
+        last.append(run.regret[-1])
+        offline_only.append(run.regret[0])
+    assert np.mean(last) < 0.5 * np.mean(offline_only)
 
 
 def test_the_enhancer_finds_a_rare_response_that_others_miss():

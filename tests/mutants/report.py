@@ -20,25 +20,28 @@ from .table import all_mutants
 
 LIST = ROOT / "tests" / "mutants" / "README.md"
 REPRODUCING = ROOT / "REPRODUCING.md"
+COLUMNS = ("file", "constants and signs", "other changes", "noticed", "not noticed", "not run")
 
 
 def counts(mutants: list[Mutant], entries: list[dict]) -> str:
     """One row per module of `rsail.exact`, one for everything else; the numbers come from the record."""
-    noticed = {entry["id"] for entry in entries if entry["noticed_by"]}
+    run = {entry["id"]: bool(entry["noticed_by"]) for entry in entries}
     sites = {mutant.identity for mutant in all_sites()}
-    rows, totals = [], [0, 0, 0]
+    rows, totals = [], [0, 0, 0, 0, 0]
     for area, group in _by_area(mutants).items():
         by_hand = [mutant for mutant in group if mutant.identity not in sites]
-        numbers = [len(group) - len(by_hand), len(by_hand), sum(m.identity in noticed for m in group)]
+        noticed = [run.get(mutant.identity) for mutant in group]
+        found = [noticed.count(outcome) for outcome in (True, False, None)]
+        numbers = [len(group) - len(by_hand), len(by_hand), *found]
         totals = [total + number for total, number in zip(totals, numbers, strict=True)]
         rows.append((area, *map(str, numbers)))
     rows.append(("all", *map(str, totals)))
     minutes = sum(entry["seconds"] for entry in entries) / 60.0
     return "\n\n".join(
         [
-            markdown_table(rows, ("file", "constants and signs", "other changes", "noticed")),
-            f"{sum(totals[:2])} mutants, {totals[2]} noticed, {sum(totals[:2]) - totals[2]} not; {minutes:.0f} "
-            f"minutes in all. Left out with a reason: {len(EQUIVALENT)} changes that "
+            markdown_table(rows, COLUMNS),
+            f"{sum(totals[:2])} mutants, {totals[2]} noticed, {totals[3]} not, {totals[4]} not run since their line "
+            f"changed; {minutes:.0f} minutes in all. Left out with a reason: {len(EQUIVALENT)} changes that "
             "no test can notice. [The full list](tests/mutants/README.md) names each change and the first test "
             "that notices it.",
         ]

@@ -36,6 +36,16 @@ def test_nothing_overflows_at_a_huge_ratio():
     assert chi_po_link(tensor(25.0)).item() == pytest.approx(math.exp(20) + 25)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_single_precision(dtype):
+    first, second = torch.tensor([15.0, 0.5], dtype=dtype), torch.tensor([14.0, -0.25], dtype=dtype)
+    found = chi_po_loss(first.requires_grad_(), second, 0.0, beta=0.1)
+    wanted = chi_po_loss(first.detach().float(), second.float(), 0.0, beta=0.1)
+    assert torch.equal(found.detach(), wanted)
+    found[1].backward()
+    assert first.grad.isfinite().all() and first.grad.dtype == dtype
+
+
 @pytest.mark.parametrize("options", [{}, {"reward_bound": 10.0}])
 def test_chi_po_is_dpo_of_the_difference_of_links(options):
     margin = 0.3 * (FIRST.exp() + FIRST - SECOND.exp() - SECOND)

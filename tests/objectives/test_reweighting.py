@@ -180,12 +180,25 @@ def test_a_weighted_law_is_that_of_repeated_losses(name):
     repeated = losses.repeat_interleave(times)
     found = REWEIGHTINGS[name](losses, probs=probs, **OPTION[name])
     assert found.item() == pytest.approx(REWEIGHTINGS[name](repeated, **OPTION[name]).item(), abs=1e-12)
-    if name != "tv_ball":  # which of equal losses it takes from is free there
-        each = weights(name, repeated, option(name))
-        together = torch.zeros(4, dtype=torch.float64).index_add(
-            0, torch.arange(4).repeat_interleave(times), each
-        )
-        torch.testing.assert_close(weights(name, losses, option(name), probs), together, rtol=0, atol=1e-12)
+    each = weights(name, repeated, option(name))
+    together = torch.zeros(4, dtype=torch.float64).index_add(
+        0, torch.arange(4).repeat_interleave(times), each
+    )
+    torch.testing.assert_close(weights(name, losses, option(name), probs), together, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(REWEIGHTINGS))
+def test_equal_losses_weigh_the_same_in_any_order(name):
+    losses, order = tensor([0.7, 0.2, 1.5, 0.2, 1.5, 0.7, 1.5]), [4, 6, 1, 5, 3, 0, 2]
+    found = weights(name, losses, option(name))
+    for equal in ([0, 5], [1, 3], [2, 4, 6]):
+        assert found[equal].tolist() == pytest.approx([found[equal[0]].item()] * len(equal), abs=1e-15)
+    torch.testing.assert_close(weights(name, losses[order], option(name)), found[order], rtol=0, atol=1e-15)
+
+
+def test_the_total_variation_ball_leaves_the_support_in_equal_parts():
+    worst = weights("tv_ball", tensor([2.0, 0.1, 0.5, 2.0]), 0.4, tensor([0.0, 0.3, 0.7, 0.0]))
+    assert worst.tolist() == pytest.approx([0.2, 0.0, 0.6, 0.2], abs=1e-15)
 
 
 @pytest.mark.parametrize("name", sorted(REWEIGHTINGS))
@@ -194,10 +207,7 @@ def test_equal_losses_keep_their_law_and_value(name):
     at_reference = torch.full((3,), math.log(2), dtype=torch.float64)
     value = REWEIGHTINGS[name](at_reference, probs=probs, **OPTION[name])
     assert value.item() == pytest.approx(math.log(2), abs=1e-15)
-    if name != "tv_ball":
-        torch.testing.assert_close(
-            weights(name, at_reference, option(name), probs), probs, rtol=0, atol=1e-15
-        )
+    torch.testing.assert_close(weights(name, at_reference, option(name), probs), probs, rtol=0, atol=1e-15)
     assert gradients(lambda l: REWEIGHTINGS[name](l, probs=probs, **OPTION[name]), at_reference)[
         0
     ].sum().item() == pytest.approx(1)
@@ -274,9 +284,8 @@ def test_a_large_ball_holds_the_worst_pair(name):
     assert REWEIGHTINGS[name](losses, radius=radius, probs=probs).item() == pytest.approx(1.2, abs=1e-12)
     less = REWEIGHTINGS[name](losses, radius=0.9 * radius if name != "tv_ball" else 0.79, probs=probs)
     assert less.item() < 1.2 - 1e-3
-    if name != "tv_ball":
-        worst = weights(name, losses, radius, probs)
-        assert worst.tolist() == pytest.approx([0, 0.75, 0.25, 0], abs=1e-12)
+    worst = weights(name, losses, radius, probs)
+    assert worst.tolist() == pytest.approx([0, 0.75, 0.25, 0], abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["mean", "dr_dpo", "kl_penalty", "kl_ball", "chi2_ball"])
@@ -319,6 +328,27 @@ def test_group_weights_climb_to_the_worst_group():
     for _ in range(100):
         found = group_weights(found, tensor([1.0, 0.1, 2.0]), 0.5)
     assert found.tolist() == pytest.approx([0, 0, 1], abs=1e-12)
+
+
+def test_descent_and_group_weights_meet_at_the_saddle_point():
+    """min over theta of max over groups: two losses cross below the minimum of neither; a third never matters."""
+    slopes = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
+
+    def losses(theta):
+        return slopes * (theta - tensor([0.0, 1.0, 0.5])) ** 2 + tensor([0.1, 0.0, 0.0])
+
+    solved = minimize_scalar(
+        lambda theta: losses(theta).max().item(), bounds=(0, 1), method="bounded", options={"xatol": 1e-12}
+    )
+    theta, law = tensor(0.9).requires_grad_(), tensor([1 / 3] * 3)
+    for _ in range(4000):
+        law = group_weights(law, losses(theta), 0.05)
+        slope = torch.autograd.grad(group_robust(losses(theta), law), theta)[0]
+        theta = (theta - 0.05 * slope).detach().requires_grad_()
+    assert theta.item() == pytest.approx(solved.x, abs=1e-6)
+    assert losses(theta).max().item() == pytest.approx(solved.fun, abs=1e-6)
+    wanted = 4 * (1 - solved.x) / (4 * (1 - solved.x) + 2 * solved.x)  # where the mean slope is zero
+    assert law.tolist() == pytest.approx([wanted, 1 - wanted, 0], abs=1e-5)
 
 
 def test_group_means_and_their_robust_sum():

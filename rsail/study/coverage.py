@@ -22,6 +22,10 @@ LEFT_OUT = {
     "Nash learning with a preference model, on a language model": (
         "every oracle of the language tasks answers from one reward; solved exactly in notebook 06"
     ),
+    "known by abstract only: Mandal et al. (2503.00539), DRTO (2604.08577), W-DRRO (2605.00155), DoRA (2504.05831), "
+    "Hölder-DPO (2505.17859), wDPO (2603.07211), symmetric losses (2505.24709)": (
+        "an abstract does not say enough to implement the method that is meant"
+    ),
 }
 
 
@@ -30,7 +34,8 @@ class System:
     """One method: what it is, where it is, and what shows that it is right.
 
     `implemented` are dotted names, `checks` are tests as file::function below tests/, `exact` are names of notebook 06,
-    `trained` are keys of `rsail.training.METHODS` (empty: not run on a language model; `differences` says why).
+    `trained` are keys of `rsail.training.METHODS` (empty: not run on a language model; a difference says why).
+    What differs from the paper: everywhere (`differences`), in notebook 06 only, on language models only.
     """
 
     name: str
@@ -39,7 +44,18 @@ class System:
     checks: tuple[str, ...]
     exact: tuple[str, ...] = ()
     trained: tuple[str, ...] = ()
-    differences: str = "none known"
+    differences: str = ""
+    differs_exact: str = ""
+    differs_trained: str = ""
+
+    def differs(self) -> str:
+        """All differences, with where they are."""
+        parts = (
+            ("", self.differences),
+            ("in notebook 06: ", self.differs_exact),
+            ("on a language model: ", self.differs_trained),
+        )
+        return "; ".join(where + what for where, what in parts if what) or "none known"
 
 
 _L = "rsail.objectives.losses"
@@ -49,8 +65,10 @@ _VALUES = "objectives/test_known_values.py"
 _LABELS = "objectives/test_robust_labels.py"
 _WEIGHTS = "objectives/test_reweighting.py"
 _TERMS = "objectives/test_terms.py"
+_GRADIENT = (
+    "training/test_method_gradients.py::test_the_expected_gradient_is_the_derivative_of_the_stated_objective"
+)
 _SAIL = "exact/test_sail_family.py"
-_OPTIMISM = "alpha is the run's; its schedule is not tuned"
 
 SYSTEMS = [
     # SAIL and its relatives.
@@ -151,8 +169,10 @@ SYSTEMS = [
     ),
     System(
         "group-robust DPO, IPO", "2405.20304", (f"{_R}.group_robust", f"{_R}.group_weights"),
-        (f"{_WEIGHTS}::test_group_weights_climb_to_the_worst_group",), ("group-robust DPO",), ("group_robust",),
-        "groups are the task's kinds of prompts",
+        (f"{_WEIGHTS}::test_descent_and_group_weights_meet_at_the_saddle_point", _GRADIENT),
+        ("group-robust DPO",), ("group_robust",),
+        differs_exact="the policy is optimal for the groups' weights in every step, not one gradient step along",
+        differs_trained="groups are the task's kinds of prompts",
     ),
     # Regression on rewards, lists.
     System(
@@ -178,27 +198,36 @@ SYSTEMS = [
     System(
         "robust listwise PL", "2607.01715", ("rsail.objectives.plackett_luce_loss", "rsail.exact.listwise"),
         ("objectives/test_listwise.py::test_it_is_the_largest_mean_loss_over_laws_of_the_ranking",),
-        ("robust lists",), ("listwise_pl",), "online with the score term; the paper's estimator was not found",
+        ("robust lists",), ("listwise_pl",), "the paper's estimator was not found",
+        "36 fixed lists per prompt, ranked by draws from the reward that DPO fits", "online with the score term",
     ),
     # Terms of other samples.
     System(
         "XPO", "2405.21046", (f"{_T}.xpo",),
-        (f"{_TERMS}::test_xpo_pushes_the_response_of_the_reference_down",), ("XPO",), ("xpo",), _OPTIMISM,
+        (_GRADIENT, f"{_TERMS}::test_xpo_pushes_the_response_of_the_reference_down"), ("XPO",), ("xpo",),
+        differs_exact="the mean law of the pairs of all rounds; alpha is tuned",
+        differs_trained="the pairs of the step, not of all rounds; alpha is the run's, without a schedule",
     ),
     System(
         "VPO, online and offline", "2405.19320", (f"{_T}.vpo",),
         (f"{_TERMS}::test_vpo_is_the_optimal_value_of_the_implicit_reward",),
-        ("VPO, online", "VPO, offline"), ("vpo", "vpo_offline"), "calibrated on the reference; alpha was not found",
+        ("VPO, online", "VPO, offline"), ("vpo", "vpo_offline"), "alpha was not found",
+        "online calibrated on the reference, offline on the chosen responses; online, the mean law of all rounds",
+        "both calibrated on samples of the reference; online, the pairs of the step",
     ),
     System(
         "SELM", "2405.19332", (f"{_T}.selm",),
         (f"{_TERMS}::test_selm_is_optimistic_vpo_calibrated_at_the_reference_and_reweights_own_samples",),
-        ("SELM",), ("selm",), "pairs are best and worst of own samples; the paper ranks with its dataset's pair",
+        ("SELM",), ("selm",), "the paper ranks an own response with its dataset's pair",
+        "ranked with two responses of the first reference, by the reward that DPO fits",
+        "best and worst of three own responses, by the oracle",
     ),
     System(
         "COPO", "2501.12735", (f"{_T}.copo", "rsail.objectives.count_bonus"),
         (f"{_TERMS}::test_copo_raises_a_response_by_its_clipped_ratio_times_its_bonus",), ("COPO",), ("copo",),
-        "counts come from an uncertainty of linear features, not from a coin-flip network",
+        "no coin-flip network",
+        "expected visits in place of counts; any two own responses, at the oracle's probability",
+        "an uncertainty of linear features in place of counts; best and worst of three, by the oracle",
     ),
     System(
         "HyPO", "2406.01462", (f"{_T}.hypo",),
@@ -215,6 +244,7 @@ SYSTEMS = [
         "AIHF", "2406.06874", (f"{_T}.aihf",),
         (f"{_TERMS}::test_aihf_is_the_gradient_of_maximum_entropy_inverse_reinforcement_learning",), ("AIHF",), (),
         "with r = beta log pi / pi_ref; not trained: the tasks have no demonstrations",
+        "demonstrations are those of a Gibbs policy of the true reward: the only method that sees it",
     ),
     System(
         "FPO", "2411.07618", ("rsail.objectives.fpo_loss",),
@@ -235,35 +265,64 @@ SYSTEMS = [
         "iterative DPO", "2405.07863", ("rsail.exact.rejection.best_worst_pair_law",),
         ("exact/test_rejection.py::test_best_and_worst_of_n_by_enumeration",), ("iterative DPO",), ("iterative_dpo",),
         "one temperature; fixed reference, as in the paper",
+        "candidates are ranked by the reward that DPO fits", "by the oracle",
     ),
     System(
         "GSHF, offline", "2312.11456", ("rsail.exact.pessimism", "rsail.objectives.pessimistic_score"),
         ("exact/test_pessimism.py::test_never_worse_than_the_reference_whatever_the_coverage",),
-        ("pessimistic DPO",), ("gshf_offline",), "language models: the direct form, on features of the initial model",
+        ("pessimistic DPO",), ("gshf_offline",), "what is run is the direct form",
+        "the uncertainty is scale / sqrt(Y pi_ref), that of independent responses",
+        "features are those of the initial model",
     ),
     System(
         "GSHF, online", "2312.11456", ("rsail.exact.exploration",),
         ("exact/test_exploration.py::test_the_enhancer_is_in_its_set_and_the_best_of_all_directions",),
-        (), ("gshf_online",), "on language models the enhancer chooses among samples, as published code does",
+        (), ("gshf_online",),
+        differs_trained="the enhancer chooses among samples, as published code does; earlier pairs are not kept",
+    ),
+    System(
+        "finite-candidate enhancer (oat)", "oat library; 2411.01493", ("rsail.exact.exploration.ensemble_pair",),
+        ("exact/test_exploration.py::test_the_pair_of_an_ensemble",),
+        differences="the choice at given scores of the heads; their training is not here, so that no run uses it",
     ),
     System(
         "GSHF, hybrid", "2312.11456", ("rsail.exact.exploration",),
-        ("exact/test_exploration.py::test_offline_comparisons_give_a_run_a_better_start",), (), ("gshf_hybrid",),
+        (
+            "exact/test_exploration.py"
+            "::test_the_hybrid_scheme_compares_with_the_reference_and_learns_from_both_sets",
+        ),
+        (), ("gshf_hybrid",),
+        differs_trained=(
+            "half of the prompts of a step are offline pairs, the others compare policy and initial model; earlier "
+            "online pairs are not kept, and no reward is fitted to both sets"
+        ),
     ),
     System(
         "RSO", "2309.06657", ("rsail.exact.rejection.rejection_sampling", "rsail.training.collection.accept"),
         ("exact/test_rejection.py::test_rejection_sampling_gives_the_gibbs_policy",), ("RSO",), ("rso",),
-        "the largest score is that of the candidates",
+        differs_exact="the law in the limit of many candidates; the reward is the one that DPO fits",
+        differs_trained="scores are the oracle's, the largest is that of the candidates",
     ),
     System(
         "multi-step RSO", "2312.11456", ("rsail.exact.rejection.multi_step_rejection",),
         ("exact/test_rejection.py::test_hops_end_at_the_last_gibbs_policy_and_share_its_rate",),
-        (), ("multi_step_rso",), "trained: each round starts from the last policy",
+        (), ("multi_step_rso",), differs_trained="each round starts from the last policy",
     ),
     System(
         "best of n", "2009.01325", ("rsail.exact.rejection.best_of_n_law",),
         ("exact/test_rejection.py::test_the_kl_of_best_of_n_and_its_bound",), ("best of n",), (),
-        "chosen at inference, nothing is trained",
+        "chosen at inference, nothing is trained", "by the reward that DPO fits",
+    ),
+    System(
+        "reward ensembles, worst case (WCO)", "2310.02743", ("rsail.exact.rejection.worst_case_ensemble",),
+        ("exact/test_rejection.py::test_published_ensemble_scores",),
+        differences="the score at given members' scores; no ensemble is trained, so that no run uses it",
+    ),
+    System(
+        "reward ensembles, uncertainty-weighted (UWO)", "2310.02743",
+        ("rsail.exact.rejection.uncertainty_weighted_ensemble",),
+        ("exact/test_rejection.py::test_published_ensemble_scores",),
+        differences="as WCO; the variance divided by K or K - 1, as the published code does for best of n and for PPO",
     ),
     System(
         "planning oracles (PPO- and DPO-style)", "2312.11456", ("rsail.exact.planning",),
@@ -286,7 +345,7 @@ def coverage_table() -> str:
         trained = ", ".join(f"`method={key}`" for key in s.trained) or "no"
         code = ", ".join(f"`{name}`" for name in s.implemented)
         source = re.sub(r"\d{4}\.\d{5}", r"[\g<0>](https://arxiv.org/abs/\g<0>)", s.source)
-        rows.append((s.name, source, code, tests, ", ".join(s.exact) or "–", trained, s.differences))
+        rows.append((s.name, source, code, tests, ", ".join(s.exact) or "–", trained, s.differs()))
     names = (
         "method",
         "source",

@@ -331,7 +331,7 @@ def test_group_weights_climb_to_the_worst_group():
 
 
 def test_descent_and_group_weights_meet_at_the_saddle_point():
-    """min over theta of max over groups: two losses cross below the minimum of neither; a third never matters."""
+    """min over theta of max over groups: two losses cross between their minima; a third never matters."""
     slopes = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
 
     def losses(theta):

@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import linprog
 
 from rsail.objectives import LOSSES
-from rsail.study.every_method import online, problem
+from rsail.study.every_method import bounds, online, problem
 from rsail.study.every_method.experiment import RESULTS, SEEDS, Table
 from rsail.study.every_method.methods import METHODS
 from rsail.study.every_method.setting import Setting, make_setting
@@ -138,16 +138,11 @@ def minimax_rewards(log_odds: np.ndarray) -> np.ndarray:
 def optimism_bound(setting: Setting) -> tuple[float, np.ndarray]:
     """The weight below which DPO plus weight E_ref[log pi] is bounded below on offline pairs, and who falls first.
 
-    Pushing down a set S of a prompt's responses by s changes the objective by s (beta d(S x S^c) P - weight pi_ref(S))
-    plus a constant, d being the law of pairs: the bound is the least ratio over prompts and sets. The second result,
-    (X, Y), is 1 on the set that attains it.
+    It is the least ratio of resistance and pull over prompts and sets (module bounds). The second result, (X, Y), is 1
+    on the set that attains it.
     """
-    first, second = (index.numpy() for index in setting.pairs)
-    law, chance = setting.offline_law.numpy(), setting.preference.numpy()
-    responses = setting.shape[1]
-    sets = (np.arange(1, 2**responses - 1)[:, None] >> np.arange(responses)) % 2
-    first_down, second_down = sets[:, first] * (1 - sets[:, second]), sets[:, second] * (1 - sets[:, first])
-    resistance = first_down @ (law * chance).T + second_down @ (law * (1 - chance)).T
+    sets = bounds.subsets(setting.shape[1])
+    resistance = bounds.resistance(setting, setting.offline_law)
     ratio = setting.beta * resistance / (sets @ setting.ref_log_probs.exp().numpy().T)
     at, prompt = np.unravel_index(ratio.argmin(), ratio.shape)
     pushed = np.zeros(setting.shape)

@@ -16,6 +16,7 @@ from rsail.study.every_method.setting import make_setting
 from rsail.study.statistics import mean_interval
 
 RIDGE = 0.1
+POLICIES = "greedy", "pessimist", "pessimist, sqrt(d)"
 
 
 def bandit(seed: int) -> LinearBandit:
@@ -26,10 +27,11 @@ def bandit(seed: int) -> LinearBandit:
 def pessimism_trials(seeds: Sequence[int], comparisons: int = 20) -> dict[str, np.ndarray]:
     """J minus the reference's, (n,) each, of the fitted reward's Gibbs policy and of version-space pessimism.
 
-    The comparisons come from a policy that hardly covers the responses. The version space is the smallest that holds
-    the true parameter, and its center the reference's mean features.
+    The comparisons come from a policy that hardly covers the responses. The version space of "pessimist" is the
+    smallest that holds the true parameter, which a learner does not know; that of "pessimist, sqrt(d)" has a width of
+    the theory's form, c sqrt(d) with c = 1 (arXiv 2312.11456). Its center is the reference's mean features.
     """
-    found: dict[str, list[float]] = {"greedy": [], "pessimist": []}
+    found: dict[str, list[float]] = {name: [] for name in POLICIES}
     for seed in seeds:
         problem, rng = bandit(seed), np.random.default_rng([8, seed])
         behavior = log_softmax(3.0 * rng.normal(size=problem.ref_log_probs.shape), axis=1)
@@ -39,18 +41,14 @@ def pessimism_trials(seeds: Sequence[int], comparisons: int = 20) -> dict[str, n
         error = estimate - problem.theta
         settings = {"beta": problem.beta, "prompt_probs": problem.prompt_probs}
         greedy = gibbs.gibbs_policy(problem.features @ estimate, problem.ref_log_probs, beta=problem.beta)
-        careful = pessimism.version_space_pessimism(
-            problem.features,
-            estimate,
-            design,
-            problem.ref_log_probs,
-            width=float(np.sqrt(error @ design @ error)),
-            center=mean_features(problem.features, problem.ref_log_probs, problem.prompt_probs),
-            **settings,
-        ).log_probs
-        base = problem.value(problem.ref_log_probs)
-        found["greedy"].append(problem.value(greedy) - base)
-        found["pessimist"].append(problem.value(careful) - base)
+        center = mean_features(problem.features, problem.ref_log_probs, problem.prompt_probs)
+        given = problem.features, estimate, design, problem.ref_log_probs
+        careful = [
+            pessimism.version_space_pessimism(*given, width=float(width), center=center, **settings).log_probs
+            for width in (np.sqrt(error @ design @ error), np.sqrt(len(estimate)))
+        ]
+        for name, policy in zip(POLICIES, (greedy, *careful), strict=True):
+            found[name].append(problem.value(policy) - problem.value(problem.ref_log_probs))
     return {name: np.array(values) for name, values in found.items()}
 
 

@@ -75,19 +75,22 @@ def intervals(values: np.ndarray) -> dict[str, list[float]]:
 
 
 def rejection_rates(testbed: Testbed, oracle: str, hops: Sequence[int]) -> tuple[list[float], float, float]:
-    """Mean share of draws kept per hop for each number of hops; in one step; and how far the laws end apart.
+    """Mean share of draws kept per hop for each number of hops; in one step; and the largest of two differences.
 
-    From the reference to the Gibbs policy of the fitted reward, by hops of equal size in 1 / beta.
+    From the reference to the Gibbs policy of the fitted reward, by hops of equal size in 1 / beta. The differences are
+    between the laws at the end, and between the product of a prompt's rates over all hops and the rate of one step.
     """
     rewards, ref = fitted_reward(make_setting(testbed, oracle)).numpy(), np.exp(testbed.ref_log_probs)
     target = np.exp(gibbs.gibbs_policy(rewards, testbed.ref_log_probs, beta=BETA))
+    once = rejection.rejection_sampling(ref, rewards, beta=BETA).rate
     rates, far = [], 0.0
     for count in hops:
         betas = BETA * count / np.arange(1, count + 1)
         chain = rejection.multi_step_rejection(ref, rewards, betas)
         rates.append(float(np.mean([hop.rate for hop in chain])))
-        far = max(far, float(np.abs(chain[-1].probs - target).max()))
-    return rates, float(rejection.rejection_sampling(ref, rewards, beta=BETA).rate.mean()), far
+        product = np.prod([hop.rate for hop in chain], axis=0)
+        far = max(far, float(np.abs(chain[-1].probs - target).max()), float(np.abs(product - once).max()))
+    return rates, float(once.mean()), far
 
 
 def gaps(

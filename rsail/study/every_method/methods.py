@@ -25,6 +25,13 @@ FAMILIES = {
 }
 
 
+# The option values that turn a method off, into its plain relative or the reference.
+NEUTRAL = {
+    "smoothing": 0.0, "flip_rate": 0.0, "radius": 0.0, "rho": 0.0, "weight": 0.0, "scale": 0.0, "share": 0.0,
+    "candidates": 1, "temperature": 1e4,
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Method:
     """How a method is solved, and what is tried."""
@@ -34,13 +41,16 @@ class Method:
     source: str
     grid: tuple[dict, ...] = field(default=({},))
     smooth_at_zero: bool = True  # False: the loss has a kink where policy and reference agree about a pair
+    sees_rewards: bool = False  # the true ones, which no oracle shows
 
 
 def one(name: str, *values) -> tuple[dict, ...]:
     return tuple({name: value} for value in values)
 
 
-HOT = 1e4  # a temperature at which a reweighting moves beta by one part in ten thousand: as good as infinite
+HOT = NEUTRAL[
+    "temperature"
+]  # a temperature at which a reweighting moves beta by one part in ten thousand: as good as infinite
 BETAS = one("beta", 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 RADII = one("rho", 0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
 WEIGHTS = one("weight", 0.0, 0.01, 0.03, 0.1, 0.3)
@@ -119,7 +129,7 @@ METHODS: dict[str, Method] = {
     "pessimistic DPO": Method(
         offline.solve_pessimistic, "term", "2312.11456", one("scale", 0.0, 0.1, 0.3, 1.0)
     ),
-    "AIHF": Method(offline.with_term(offline.aihf), "term", "2406.06874", WEIGHTS),
+    "AIHF": Method(offline.with_term(offline.aihf), "term", "2406.06874", WEIGHTS, sees_rewards=True),
     "DDP": Method(offline.sail_mixture("ddp"), "term", "2406.15567", SHARES),
     "DPP": Method(offline.sail_mixture("dpp"), "own pairs", "2406.15567", SHARES),
     "DPR": Method(offline.sail_mixture("dpr"), "own pairs", "2406.15567", SHARES),

@@ -1,6 +1,6 @@
 """Make the result files of notebook 06 again: python -m rsail.study.every_method --output data/results/every_method
 
-About twelve minutes on one core; the same numbers on every machine, to the tolerance of the descents.
+About a quarter of an hour on one core; the same numbers on every machine, to the tolerance of the descents.
 """
 
 from __future__ import annotations

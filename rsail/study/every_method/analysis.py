@@ -76,6 +76,15 @@ def turned_off(table: Table) -> list[str]:
     ]
 
 
+def tuning_regrets(method: str, oracle: str, folder: str | Path = RESULTS) -> list[float]:
+    """Mean regret over the tuning problems of every option of a method's grid, in the grid's order."""
+    rows = read_result(Path(folder) / f"tuning_{oracle}.json")["history"]
+    return [
+        float(np.mean([r["regret"] for r in rows if r["method"] == method and r["options"] == options]))
+        for options in METHODS[method].grid
+    ]
+
+
 def best_start(starts: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Of each problem the descent that ended lowest: its objective and measures, each (seeds,)."""
     names = [name for name in starts]

@@ -26,7 +26,10 @@ FAMILIES = {
     "lists": VERMILION,
     "other": BLACK,
 }
-LINEAR = 0.003  # up to which the axes of regret are linear
+LINEAR, SMALL = (
+    0.003,
+    0.01,
+)  # an axis of regret is logarithmic beyond LINEAR where DPO's regret is below SMALL
 SWEEPS = {
     "DPO": (GREY, "o", "-"),
     "SAIL": (BLACK, "s", "-"),
@@ -57,11 +60,15 @@ def regret(data: dict) -> Figure:
             face = color if found["bounded"][row] else "white"
             ax.plot(found["mean"][row], row, "o", ms=3.4, mfc=face, mec=color, mew=0.8)
         ax.set_title(oracle, loc="left")
-        # Linear up to LINEAR, so that zero has a place; then logarithmic, so that small regrets can be told apart.
-        ax.set_xscale("symlog", linthresh=LINEAR, linscale=0.5)
-        ax.set_xlim(-LINEAR / 4, 1.2 * max(found["high"]))
-        ax.set_xticks([0, 0.003, 0.03, 0.3], ["0", "0.003", "0.03", "0.3"])
-        ax.xaxis.set_minor_locator(NullLocator())
+        top = max(*found["high"], found["reference"])
+        if found["dpo"] < SMALL:
+            # Linear up to LINEAR, so that zero has a place; then logarithmic, so that small regrets can be told apart.
+            ax.set_xscale("symlog", linthresh=LINEAR, linscale=0.5)
+            ax.set_xticks([0, 0.003, 0.03, 0.3], ["0", "0.003", "0.03", "0.3"])
+            ax.xaxis.set_minor_locator(NullLocator())
+            ax.set_xlim(-LINEAR / 4, 1.2 * top)
+        else:
+            ax.set_xlim(-0.05 * top, 1.05 * top)
         ax.tick_params(axis="y", length=0)
         ax.margins(y=0.01)
     axes[0].set_yticks(rows, names)
@@ -94,7 +101,7 @@ def plane(data: dict) -> Figure:
         if name in data["shown"]:
             ax.annotate(
                 name, (point["spurious"], point["gold"]), data["shown"][name],
-                textcoords="offset points", color=color, fontsize=6.5,
+                textcoords="offset points", color=color, fontsize=6.5, arrowprops=_leader(data["shown"][name], color),
             )  # fmt: skip
     ax.set(
         xlabel="spurious effect, prompts without a preference\n(mean attribute minus the reference's)",
@@ -143,7 +150,7 @@ def game(data: dict) -> Figure:
         if name in data["shown"]:
             right.annotate(
                 name, (point["regret"], point["gap"]), data["shown"][name],
-                textcoords="offset points", color=color, fontsize=6.5,
+                textcoords="offset points", color=color, fontsize=6.5, arrowprops=_leader(data["shown"][name], color),
             )  # fmt: skip
     right.axhline(0, color=GREY, lw=0.7, ls=":", zorder=0)
     right.set(xlabel="regret under the true reward", ylabel="duality gap of the oracle's game")
@@ -176,6 +183,13 @@ def collection(data: dict) -> Figure:
     right.legend(loc="lower right")
     _letters((left, middle, right))
     return fig
+
+
+def _leader(offset, color) -> dict | None:
+    """A thin line from a label to its point where the label, an offset in points, is up and to the right of it."""
+    if min(offset) < 8:
+        return None
+    return {"arrowstyle": "-", "lw": 0.5, "color": color, "shrinkA": 0, "shrinkB": 2, "relpos": (0, 0)}
 
 
 def _family_legend(ax: Axes, families) -> None:

@@ -25,10 +25,11 @@ FAMILIES = {
 }
 
 
-# The option values that turn a method off, into its plain relative or the reference.
+# The option values that turn a method off, into its plain relative or the reference; ROPO's alpha and a temperature
+# only as good as that.
 NEUTRAL = {
     "smoothing": 0.0, "flip_rate": 0.0, "radius": 0.0, "rho": 0.0, "weight": 0.0, "scale": 0.0, "share": 0.0,
-    "candidates": 1, "temperature": 1e4,
+    "candidates": 1, "temperature": 1e4, "alpha": 0.01,
 }  # fmt: skip
 
 

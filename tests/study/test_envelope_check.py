@@ -53,7 +53,9 @@ def some_points():
 @pytest.mark.parametrize("length", [rates.gradient_lipschitz, lambda s, k: rates.envelope_smoothness(s, k)])
 def test_the_addition_holds_with_a_smaller_smoothness_constant(some_points, lemma, length):
     rng = np.random.default_rng(2)
-    assert max(lemma(point, rng, length=length) for point in some_points) <= 1 + 1e-12  # rounding: it is attained
+    assert (
+        max(lemma(point, rng, length=length) for point in some_points) <= 1 + 1e-12
+    )  # rounding: it is attained
 
 
 def test_the_one_step_inequality_holds_with_1_over_smoothing_and_with_nothing_smaller(some_points):

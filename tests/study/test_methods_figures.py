@@ -42,6 +42,7 @@ def test_regret_draws_one_point_per_method_and_oracle_and_marks_the_unbounded():
     faces = [line.get_markerfacecolor() for line in ax.lines if line.get_marker() == "o"]
     assert faces == [figures.FAMILIES["offline"], "white"]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["DPO", "XPO"]
+    assert ax.get_xscale() == "linear" and ax.get_xlim()[1] > 0.4
 
 
 def test_plane_places_methods_and_names_those_asked_for():
@@ -84,10 +85,12 @@ def test_game_draws_gaps_over_rounds_and_against_regret():
 def test_collection_draws_trials_rounds_and_hops():
     band = {"mean": [2.0, 1.0], "low": [1.5, 0.5], "high": [2.5, 1.5]}
     data = {
-        "greedy": [-0.2, 1.0], "pessimist": [0.1, 0.5], "rounds": [1, 2], "regret": {"enhancer": band},
+        "greedy": [-0.2, 1.0], "pessimist": {"true": [0.1, 0.5], "√d": [0.2, 0.6]}, "rounds": [1, 2],
+        "regret": {"enhancer": band},
         "hops": [1, 2], "rate_hops": [0.1, 0.4], "rate_once": 0.1,
     }  # fmt: skip
     left, middle, right = figures.collection(data).axes
-    assert np.allclose(left.lines[-1].get_xydata(), [[-0.2, 0.1], [1.0, 0.5]])
+    assert np.allclose(left.lines[-2].get_xydata(), [[-0.2, 0.1], [1.0, 0.5]])
+    assert np.allclose(left.lines[-1].get_ydata(), [0.2, 0.6])
     assert np.allclose(middle.lines[0].get_ydata(), band["mean"])
     assert np.allclose(right.lines[0].get_ydata(), [0.1, 0.4])

@@ -1,6 +1,6 @@
 """Make the result files of notebook 06 again: python -m rsail.study.every_method --output data/results/every_method
 
-About nine minutes on one core; the same numbers on every machine, to the tolerance of the descents.
+About a quarter of an hour on one core; the same numbers on every machine, to the tolerance of the descents.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rsail.study.every_method.experiment import run, run_collection
+from rsail.study.every_method.experiment import run, run_collection, run_starts
 from rsail.study.every_method.problem import ORACLES
 
 
@@ -20,6 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not options.oracle:
         run_collection(options.output)
+    if not options.oracle and not options.collection:
+        run_starts(options.output)
     if not options.collection:
         run(options.output, options.oracle or list(ORACLES), lambda line: print(line, flush=True))
     return 0

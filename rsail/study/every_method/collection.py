@@ -16,6 +16,7 @@ from rsail.study.every_method.setting import make_setting
 from rsail.study.statistics import mean_interval
 
 RIDGE = 0.1
+POLICIES = "greedy", "pessimist", "pessimist, sqrt(d)"
 
 
 def bandit(seed: int) -> LinearBandit:
@@ -26,10 +27,11 @@ def bandit(seed: int) -> LinearBandit:
 def pessimism_trials(seeds: Sequence[int], comparisons: int = 20) -> dict[str, np.ndarray]:
     """J minus the reference's, (n,) each, of the fitted reward's Gibbs policy and of version-space pessimism.
 
-    The comparisons come from a policy that hardly covers the responses. The version space is the smallest that holds
-    the true parameter, and its center the reference's mean features.
+    The comparisons come from a policy that hardly covers the responses. The version space of "pessimist" is the
+    smallest that holds the true parameter, which a learner does not know; that of "pessimist, sqrt(d)" has a width of
+    the theory's form, c sqrt(d) with c = 1 (arXiv 2312.11456). Its center is the reference's mean features.
     """
-    found: dict[str, list[float]] = {"greedy": [], "pessimist": []}
+    found: dict[str, list[float]] = {name: [] for name in POLICIES}
     for seed in seeds:
         problem, rng = bandit(seed), np.random.default_rng([8, seed])
         behavior = log_softmax(3.0 * rng.normal(size=problem.ref_log_probs.shape), axis=1)
@@ -39,18 +41,14 @@ def pessimism_trials(seeds: Sequence[int], comparisons: int = 20) -> dict[str, n
         error = estimate - problem.theta
         settings = {"beta": problem.beta, "prompt_probs": problem.prompt_probs}
         greedy = gibbs.gibbs_policy(problem.features @ estimate, problem.ref_log_probs, beta=problem.beta)
-        careful = pessimism.version_space_pessimism(
-            problem.features,
-            estimate,
-            design,
-            problem.ref_log_probs,
-            width=float(np.sqrt(error @ design @ error)),
-            center=mean_features(problem.features, problem.ref_log_probs, problem.prompt_probs),
-            **settings,
-        ).log_probs
-        base = problem.value(problem.ref_log_probs)
-        found["greedy"].append(problem.value(greedy) - base)
-        found["pessimist"].append(problem.value(careful) - base)
+        center = mean_features(problem.features, problem.ref_log_probs, problem.prompt_probs)
+        given = problem.features, estimate, design, problem.ref_log_probs
+        careful = [
+            pessimism.version_space_pessimism(*given, width=float(width), center=center, **settings).log_probs
+            for width in (np.sqrt(error @ design @ error), np.sqrt(len(estimate)))
+        ]
+        for name, policy in zip(POLICIES, (greedy, *careful), strict=True):
+            found[name].append(problem.value(policy) - problem.value(problem.ref_log_probs))
     return {name: np.array(values) for name, values in found.items()}
 
 
@@ -77,19 +75,22 @@ def intervals(values: np.ndarray) -> dict[str, list[float]]:
 
 
 def rejection_rates(testbed: Testbed, oracle: str, hops: Sequence[int]) -> tuple[list[float], float, float]:
-    """Mean share of draws kept per hop for each number of hops; in one step; and how far the laws end apart.
+    """Mean share of draws kept per hop for each number of hops; in one step; and the largest of two differences.
 
-    From the reference to the Gibbs policy of the fitted reward, by hops of equal size in 1 / beta.
+    From the reference to the Gibbs policy of the fitted reward, by hops of equal size in 1 / beta. The differences are
+    between the laws at the end, and between the product of a prompt's rates over all hops and the rate of one step.
     """
     rewards, ref = fitted_reward(make_setting(testbed, oracle)).numpy(), np.exp(testbed.ref_log_probs)
     target = np.exp(gibbs.gibbs_policy(rewards, testbed.ref_log_probs, beta=BETA))
+    once = rejection.rejection_sampling(ref, rewards, beta=BETA).rate
     rates, far = [], 0.0
     for count in hops:
         betas = BETA * count / np.arange(1, count + 1)
         chain = rejection.multi_step_rejection(ref, rewards, betas)
         rates.append(float(np.mean([hop.rate for hop in chain])))
-        far = max(far, float(np.abs(chain[-1].probs - target).max()))
-    return rates, float(rejection.rejection_sampling(ref, rewards, beta=BETA).rate.mean()), far
+        product = np.prod([hop.rate for hop in chain], axis=0)
+        far = max(far, float(np.abs(chain[-1].probs - target).max()), float(np.abs(product - once).max()))
+    return rates, float(once.mean()), far
 
 
 def gaps(

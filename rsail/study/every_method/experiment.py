@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from rsail.checks import one_of
-from rsail.study.every_method import collection, problem
+from rsail.study.every_method import basins, collection, problem
 from rsail.study.every_method.measures import MEASURES, measure
 from rsail.study.every_method.methods import METHODS
 from rsail.study.every_method.setting import make_setting
@@ -28,6 +28,8 @@ RESULTS = RESULTS_DIR / NAME
 TUNING = (0, 1)
 SEEDS = (10, 11, 12, 13, 14, 15)
 REFERENCE, OPTIMUM = "reference", "optimum"  # rows of the tables that no method makes
+AT_EQUAL_KL = "robust SAIL"  # whose distance at the problem's beta the others are brought to
+START_ORACLES = "truth", "bias"
 PESSIMISM_SEEDS, EXPLORATION_SEEDS = range(100), range(20)
 FRONTIER_ORACLE = "bias"
 FRONTIER_BETAS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
@@ -38,7 +40,9 @@ FRONTIER: dict[str, dict] = {  # methods whose beta is swept, the other options 
     "IPO": {},
     "χPO": {},
     "DPO-PRO": {"radius": 0.09},
-    "TV, hard label": {"radius": 0.2},
+    "TV, hard label": {
+        "radius": 3 / 13
+    },  # its dead zone, p <= 1 / (2 (1 - radius)), ends at 0.65 as the others'
     "robust DPO": {"rho": 0.15},
     "robust SAIL": {"rho": 0.15},
 }
@@ -57,6 +61,7 @@ def run_cell(method: str, oracle: str, seed: int, options: dict) -> dict:
         "options": options,
         "converged": found.converged,
         "ran_away": found.ran_away,
+        "bounded": found.bounded,
         "residual": found.residual,
         "rounds": found.rounds,
         **measure(testbed, oracle, found.log_ratio),
@@ -83,7 +88,7 @@ def tune(oracle: str, report: Callable[[str], None] = print) -> tuple[dict[str, 
         for options in method.grid:
             cells = [run_cell(name, oracle, seed, options) for seed in TUNING]
             rows += cells
-            bounded = all(cell["converged"] for cell in cells)
+            bounded = all(cell["converged"] and cell["bounded"] for cell in cells)
             scores.append((not bounded, float(np.mean([cell["regret"] for cell in cells]))))
         chosen[name] = method.grid[scores.index(min(scores))]
         report(f"{oracle}: {name} {chosen[name]}")
@@ -132,6 +137,38 @@ def run(folder: Path, oracles: Iterable[str], report: Callable[[str], None] = pr
                         rows.append(cell | {"method": name})
             config = configuration(oracle=oracle, betas=FRONTIER_BETAS, options=FRONTIER)
             _write(folder / "frontier.json", config, {}, rows, list(SEEDS), start)
+            start, rows = time.perf_counter(), equal_kl_rows(load_frontier(folder))
+            config = configuration(oracle=oracle, distance_of=AT_EQUAL_KL, options=FRONTIER)
+            _write(folder / "equal_kl.json", config, {}, rows, list(SEEDS), start)
+
+
+def equal_kl_rows(frontier: dict[str, dict[str, np.ndarray]]) -> list[dict]:
+    """Every method of the sweep on every problem at the beta that brings it as far as AT_EQUAL_KL is at BETA."""
+    shared = frontier[AT_EQUAL_KL]["kl"][FRONTIER_BETAS.index(problem.BETA)]
+    rows = []
+    for name, options in FRONTIER.items():
+        solver = _SOLVERS.get(name, name)
+        for k, seed in enumerate(SEEDS):
+            sweep = FRONTIER_BETAS, frontier[name]["kl"][:, k]
+            beta = problem.BETA
+            if name != AT_EQUAL_KL:
+                beta = basins.at_distance(solver, options, FRONTIER_ORACLE, seed, shared[k], *sweep)
+            rows.append(run_cell(solver, FRONTIER_ORACLE, seed, {"beta": beta, **options}) | {"method": name})
+    return rows
+
+
+def run_starts(folder: Path) -> None:
+    """Write starts.json: SAIL's and robust SAIL's losses descended from several starts."""
+    start = time.perf_counter()
+    rows = [
+        basins.descend_from(name, loss, oracle, seed)
+        for oracle in START_ORACLES
+        for loss in basins.RADII
+        for name in basins.STARTS
+        for seed in SEEDS
+    ]
+    config = configuration(oracles=START_ORACLES, radii=basins.RADII, spread=basins.SPREAD)
+    _write(folder / "starts.json", config, {}, rows, list(SEEDS), start)
 
 
 def run_collection(folder: Path) -> None:
@@ -182,8 +219,8 @@ class Table:
         return float(self.values(method, measure).mean())
 
     def bounded(self, method: str) -> bool:
-        """Whether the method's descents converged on every seed."""
-        return all(row["converged"] for row in self.rows if row["method"] == method)
+        """Whether the method's descents converged on every seed, on objectives that are bounded below."""
+        return all(row["converged"] and row["bounded"] for row in self.rows if row["method"] == method)
 
 
 def load_table(oracle: str, folder: str | Path = RESULTS) -> Table:
@@ -199,8 +236,25 @@ def load_table(oracle: str, folder: str | Path = RESULTS) -> Table:
 def load_collection(folder: str | Path = RESULTS) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """What `pessimism_trials` and `exploration_runs` of the collection module returned."""
     rows = read_result(Path(folder) / "collection.json")["history"]
-    trials = {key: np.array(rows[0][key]) for key in ("greedy", "pessimist")}
+    trials = {key: np.array(rows[0][key]) for key in collection.POLICIES}
     return trials, {row["scheme"]: np.array(row["regret"]) for row in rows[1:]}
+
+
+def load_starts(folder: str | Path = RESULTS) -> dict[tuple[str, str], dict[str, dict[str, np.ndarray]]]:
+    """(loss, oracle) -> start -> "objective", "regret", "spurious" and "converged", each (seeds,)."""
+    rows = read_result(Path(folder) / "starts.json")["history"]
+    found = {(row["loss"], row["oracle"], row["start"], row["seed"]): row for row in rows}
+    return {
+        (loss, oracle): {
+            name: {
+                key: np.array([found[loss, oracle, name, seed][key] for seed in SEEDS])
+                for key in ("objective", "regret", "spurious", "converged")
+            }
+            for name in basins.STARTS
+        }
+        for loss in basins.RADII
+        for oracle in START_ORACLES
+    }
 
 
 def load_frontier(folder: str | Path = RESULTS) -> dict[str, dict[str, np.ndarray]]:
@@ -218,12 +272,11 @@ def load_frontier(folder: str | Path = RESULTS) -> dict[str, dict[str, np.ndarra
     }
 
 
-def at_equal_kl(frontier: dict[str, np.ndarray], measure: str, kl: np.ndarray) -> np.ndarray:
-    """`measure` (seeds,) where a sweep reaches the distance `kl` (seeds,), linear in between; NaN out of its range."""
-    result = np.full(len(kl), np.nan)
-    for seed, target in enumerate(kl):
-        distance, values = frontier["kl"][:, seed], frontier[measure][:, seed]
-        order = np.argsort(distance)
-        if distance.min() <= target <= distance.max():
-            result[seed] = np.interp(target, distance[order], values[order])
-    return result
+def load_equal_kl(folder: str | Path = RESULTS) -> dict[str, dict[str, np.ndarray]]:
+    """method -> measure -> array (seeds,), every method at the distance of AT_EQUAL_KL; and "beta"."""
+    rows = read_result(Path(folder) / "equal_kl.json")["history"]
+    found = {(row["method"], row["seed"]): {**row, "beta": row["options"]["beta"]} for row in rows}
+    return {
+        name: {key: np.array([found[name, seed][key] for seed in SEEDS]) for key in (*MEASURES, "beta")}
+        for name in FRONTIER
+    }

@@ -35,9 +35,12 @@ GROUP_STEP, GROUP_ROUNDS = 200.0, 200
 
 
 def pair_loss(name: str, *, kinks=(), on_policy: bool = False) -> Callable[..., Solution]:
-    """Solver of the mean of LOSSES[name] over pairs; `kinks` are the margins at which the loss has one."""
+    """Solver of the mean of LOSSES[name] over pairs; `kinks` are the margins at which the loss has one.
 
-    def solve(setting: Setting, *, beta: float | None = None, **options) -> Solution:
+    Its `start`, log-ratios (X, Y), is the reference by default.
+    """
+
+    def solve(setting: Setting, *, beta: float | None = None, start=None, **options) -> Solution:
         beta = setting.beta if beta is None else beta
         loss = smooth_kinks(LOSSES[name], setting.preference, beta, kinks, **options)
         objective = setting.on_policy(loss) if on_policy else setting.offline(loss)
@@ -45,6 +48,7 @@ def pair_loss(name: str, *, kinks=(), on_policy: bool = False) -> Callable[..., 
             objective,
             setting.ref_log_probs,
             beta,
+            start=start,
             widths=WIDTHS if kinks else (0.0,),
             reach=SHORT if on_policy or name == "ropo" else 3.0,
         )

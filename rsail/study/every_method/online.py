@@ -8,6 +8,7 @@ of the reward fitted to the offline pairs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from rsail.objectives import (
     rebel_residual,
     w_rebel_loss,
 )
+from rsail.study.every_method.bounds import least_slope, pull
 from rsail.study.every_method.offline import fitted_reward, parameters
 from rsail.study.every_method.setting import Setting
 from rsail.study.every_method.solver import WIDTHS, Solution, minimize, smooth_kinks
@@ -50,6 +52,7 @@ def in_rounds(setting: Setting, step: Callable[[torch.Tensor, int], Solution], r
         residual=max(solution.residual for solution in found),
         converged=all(solution.converged for solution in found),
         ran_away=found[-1].ran_away,
+        bounded=all(solution.bounded for solution in found),
         rounds=len(found),
         path=tuple(path),
     )
@@ -95,7 +98,8 @@ def online(
 ) -> Callable[..., Solution]:
     """Solver in rounds with the fixed reference: LOSSES[name] over `own_law(setting, probs)`, or the policy's pairs.
 
-    `accumulate`: on the pairs of all rounds so far. `bonus(setting, log-ratios, weight)` is added to the loss.
+    `accumulate`: on the pairs of all rounds so far. `bonus(setting, log-ratios, weight)`, linear in the log-ratios, is
+    added to the loss (DPO's); whether each round's objective is bounded below is part of the solution.
     """
 
     def solve(setting: Setting, *, weight: float = 0.0, **options) -> Solution:
@@ -118,7 +122,11 @@ def online(
                 return data(log_ratio, width) + extra
 
             widths = WIDTHS if kinks else (0.0,)
-            return minimize(objective, setting.ref_log_probs, beta, start=last, widths=widths)
+            found = minimize(objective, setting.ref_log_probs, beta, start=last, widths=widths)
+            if not weight:
+                return found
+            slope = pull(setting, lambda log_ratio: bonus(setting, log_ratio, weight))
+            return replace(found, bounded=least_slope(setting, law, beta, slope) > 0)
 
         return in_rounds(setting, step, rounds)
 
@@ -155,14 +163,20 @@ def solve_selm(setting: Setting, *, weight: float) -> Solution:
 
     def step(last, count):
         probs = probs_of(setting, last)
-        data = setting.offline(_dpo(setting), law=selected_law(setting, [probs, ref, ref], score))
+        law = selected_law(setting, [probs, ref, ref], score)
+        data = setting.offline(_dpo(setting), law=law)
 
-        def objective(log_ratio, width):
-            moved = log_ratio - last
-            bonus = (probs * TERMS["selm"](moved, beta=setting.beta, weight=weight)).sum(dim=1).mean()
-            return data(moved, width) + bonus
+        def bonus(moved):
+            return (probs * TERMS["selm"](moved, beta=setting.beta, weight=weight)).sum(dim=1).mean()
 
-        return minimize(objective, setting.ref_log_probs, setting.beta, start=last)
+        found = minimize(
+            lambda log_ratio, width: data(log_ratio - last, width) + bonus(log_ratio - last),
+            setting.ref_log_probs,
+            setting.beta,
+            start=last,
+        )
+        bounded = not weight or least_slope(setting, law, setting.beta, pull(setting, bonus)) > 0
+        return replace(found, bounded=bounded)
 
     return in_rounds(setting, step, MOVING_ROUNDS)
 
@@ -214,7 +228,11 @@ def spac(kind: str) -> Callable[..., Solution]:
                 moved = log_ratio - last
                 return data(moved, width) + term(moved, own)
 
-            return minimize(objective, setting.ref_log_probs, setting.beta, start=last, budget=100)
+            found = minimize(objective, setting.ref_log_probs, setting.beta, start=last, budget=100)
+            if kind == "spac_smoothed" or not weight:  # a sum of log-sigmoids is bounded below
+                return found
+            slope = pull(setting, lambda moved: term(moved, own))
+            return replace(found, bounded=least_slope(setting, law, beta, slope) > 0)
 
         return in_rounds(setting, step, ROUNDS)
 

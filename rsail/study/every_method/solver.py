@@ -34,6 +34,7 @@ class Solution:
     residual: float  # length of the gradient in the margins
     converged: bool  # residual <= TOLERANCE
     ran_away: bool = False  # stopped at LARGEST
+    bounded: bool = True  # False: the objective, or one round's, was shown to fall for ever
     rounds: int = 1
     path: tuple[np.ndarray, ...] = ()  # log-ratios after each round
 

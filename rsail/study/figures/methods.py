@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from rsail.study.figures import PAGE, rounded
 
@@ -25,6 +26,10 @@ FAMILIES = {
     "lists": VERMILION,
     "other": BLACK,
 }
+LINEAR, SMALL = (
+    0.003,
+    0.01,
+)  # an axis of regret is logarithmic beyond LINEAR where DPO's regret is below SMALL
 SWEEPS = {
     "DPO": (GREY, "o", "-"),
     "SAIL": (BLACK, "s", "-"),
@@ -39,16 +44,13 @@ SWEEPS = {
 
 
 def regret(data: dict) -> Figure:
-    """Regret of every method (rows) under every oracle (columns): means over problems and t intervals.
+    """Regret of every method (rows) under every oracle (columns): means over problems and t intervals, cut at 0.
 
     `data`: methods (m,), family (m,); oracles, name -> {mean, low, high, bounded: each (m,); reference, dpo: float}.
     """
     data = rounded(data)
     names, rows = data["methods"], np.arange(len(data["methods"]))
-    fig, axes = plt.subplots(
-        1, len(data["oracles"]), figsize=(PAGE, 0.145 * len(names) + 0.9), sharex=True, sharey=True
-    )
-    top = max(max(found["high"]) for found in data["oracles"].values())
+    fig, axes = plt.subplots(1, len(data["oracles"]), figsize=(PAGE, 0.145 * len(names) + 0.9), sharey=True)
     for ax, (oracle, found) in zip(axes, data["oracles"].items(), strict=True):
         ax.axvline(found["dpo"], color=GREY, lw=0.8, zorder=0)
         ax.axvline(found["reference"], color=GREY, lw=0.8, ls=":", zorder=0)
@@ -58,7 +60,15 @@ def regret(data: dict) -> Figure:
             face = color if found["bounded"][row] else "white"
             ax.plot(found["mean"][row], row, "o", ms=3.4, mfc=face, mec=color, mew=0.8)
         ax.set_title(oracle, loc="left")
-        ax.set_xlim(-0.05 * top, 1.05 * top)
+        top = max(*found["high"], found["reference"])
+        if found["dpo"] < SMALL:
+            # Linear up to LINEAR, so that zero has a place; then logarithmic, so that small regrets can be told apart.
+            ax.set_xscale("symlog", linthresh=LINEAR, linscale=0.5)
+            ax.set_xticks([0, 0.003, 0.03, 0.3], ["0", "0.003", "0.03", "0.3"])
+            ax.xaxis.set_minor_locator(NullLocator())
+            ax.set_xlim(-LINEAR / 4, 1.2 * top)
+        else:
+            ax.set_xlim(-0.05 * top, 1.05 * top)
         ax.tick_params(axis="y", length=0)
         ax.margins(y=0.01)
     axes[0].set_yticks(rows, names)
@@ -91,7 +101,7 @@ def plane(data: dict) -> Figure:
         if name in data["shown"]:
             ax.annotate(
                 name, (point["spurious"], point["gold"]), data["shown"][name],
-                textcoords="offset points", color=color, fontsize=6.5,
+                textcoords="offset points", color=color, fontsize=6.5, arrowprops=_leader(data["shown"][name], color),
             )  # fmt: skip
     ax.set(
         xlabel="spurious effect, prompts without a preference\n(mean attribute minus the reference's)",
@@ -140,7 +150,7 @@ def game(data: dict) -> Figure:
         if name in data["shown"]:
             right.annotate(
                 name, (point["regret"], point["gap"]), data["shown"][name],
-                textcoords="offset points", color=color, fontsize=6.5,
+                textcoords="offset points", color=color, fontsize=6.5, arrowprops=_leader(data["shown"][name], color),
             )  # fmt: skip
     right.axhline(0, color=GREY, lw=0.7, ls=":", zorder=0)
     right.set(xlabel="regret under the true reward", ylabel="duality gap of the oracle's game")
@@ -151,14 +161,16 @@ def game(data: dict) -> Figure:
 def collection(data: dict) -> Figure:
     """Left: value over the reference's, greedy against pessimistic. Middle: regret over rounds. Right: acceptance.
 
-    `data`: greedy (n,), pessimist (n,); rounds (t,), regret, scheme -> {mean, low, high: (t,)}; hops (h,), rate_hops
-    (h,), rate_once (float).
+    `data`: greedy (n,), pessimist, name of a width -> (n,); rounds (t,), regret, scheme -> {mean, low, high: (t,)};
+    hops (h,), rate_hops (h,), rate_once (float).
     """
     data = rounded(data)
     fig, (left, middle, right) = plt.subplots(1, 3, figsize=(PAGE, 2.7))
     left.axhline(0, color=GREY, lw=0.8, zorder=0)
     left.axvline(0, color=GREY, lw=0.8, ls=":", zorder=0)
-    left.plot(data["greedy"], data["pessimist"], "o", ms=2.8, mew=0, color=BLUE, alpha=0.7)
+    for (name, values), color in zip(data["pessimist"].items(), (BLUE, ORANGE), strict=False):
+        left.plot(data["greedy"], values, "o", ms=2.8, mew=0, color=color, alpha=0.7, label=name)
+    left.legend(loc="best", title="width", title_fontsize=7)
     left.set(xlabel="$J-J_{\\mathrm{ref}}$, fitted reward", ylabel="$J-J_{\\mathrm{ref}}$, pessimistic")
     for (name, found), color in zip(data["regret"].items(), (BLUE, GREY, GREEN, VERMILION), strict=False):
         middle.fill_between(data["rounds"], found["low"], found["high"], color=color, alpha=0.15, lw=0)
@@ -171,6 +183,13 @@ def collection(data: dict) -> Figure:
     right.legend(loc="lower right")
     _letters((left, middle, right))
     return fig
+
+
+def _leader(offset, color) -> dict | None:
+    """A thin line from a label to its point where the label, an offset in points, is up and to the right of it."""
+    if min(offset) < 8:
+        return None
+    return {"arrowstyle": "-", "lw": 0.5, "color": color, "shrinkA": 0, "shrinkB": 2, "relpos": (0, 0)}
 
 
 def _family_legend(ax: Axes, families) -> None:

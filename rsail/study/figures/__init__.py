@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from rsail.checks import one_of
 from rsail.files import write_atomically
+from rsail.study.figures.agreement import numbers_agree, pictures_agree
 from rsail.study.paths import FIGURES_DIR
 
 # Every committed figure and the notebook that draws it. A figure that is not here cannot be saved, and
@@ -94,6 +95,9 @@ def use_style() -> None:
 def save_figure(fig: Figure, name: str, data: dict, *, folder: str | Path | None = None) -> None:
     """Write `name`.png, `name`.pdf and `name`.json (the plotted numbers), each atomically.
 
+    Where the folder already holds the same numbers up to rounding errors (`agreement`) and the same picture,
+    its files keep their content, so that a run on another processor leaves no differences behind.
+
     Parameters
     ----------
     name : str
@@ -112,10 +116,20 @@ def save_figure(fig: Figure, name: str, data: dict, *, folder: str | Path | None
     numbers = format_numbers(data)
     folder = Path(folder or os.environ.get("RSAIL_FIGURES") or FIGURES_DIR)
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = {suffix: render(fig, suffix) for suffix in ("png", "pdf")}
-    for suffix, picture in pictures.items():
-        write_atomically(folder / f"{name}.{suffix}", picture)
-    write_atomically(folder / f"{name}.json", numbers)
+    files = {"png": render(fig, "png"), "pdf": render(fig, "pdf"), "json": numbers.encode()}
+    stored = {suffix: folder / f"{name}.{suffix}" for suffix in files}
+    if all(path.exists() for path in stored.values()):
+        content = {suffix: path.read_bytes() for suffix, path in stored.items()}
+        only_rounding = content["json"] != files["json"] and _agree(content, files)
+        files = content if only_rounding else files
+    for suffix, path in stored.items():
+        write_atomically(path, files[suffix])
+
+
+def _agree(stored: dict[str, bytes], drawn: dict[str, bytes]) -> bool:
+    return numbers_agree(stored["json"].decode(), drawn["json"].decode()) and pictures_agree(
+        stored["png"], drawn["png"]
+    )
 
 
 def render(fig: Figure, suffix: str) -> bytes:

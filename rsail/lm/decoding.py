@@ -7,7 +7,8 @@ import math
 import torch
 
 from rsail.checks import nonnegative, number, positive, require
-from rsail.lm.sampling import Reader, Samples, check_length, decode, draw_uniforms
+from rsail.lm.reader import make_reader
+from rsail.lm.sampling import Samples, check_length, decode, draw_uniforms
 
 
 def aligned_logits(
@@ -78,8 +79,8 @@ def sample_aligned(
     )  # fmt: skip
     for mask in (prompt_mask, principled_mask):
         check_length(model, mask, max_new_tokens)
-    plain = Reader(model, prompt_ids, prompt_mask, responses_per_prompt, max_new_tokens)
-    principled = Reader(model, principled_ids, principled_mask, responses_per_prompt, max_new_tokens)
+    plain = make_reader(model, prompt_ids, prompt_mask, responses_per_prompt, max_new_tokens)
+    principled = make_reader(model, principled_ids, principled_mask, responses_per_prompt, max_new_tokens)
 
     def next_logits(last: torch.Tensor | None) -> torch.Tensor:
         logits = aligned_logits(
@@ -90,6 +91,12 @@ def sample_aligned(
         best = logits.argmax(-1, keepdim=True)
         return torch.full_like(logits, -math.inf).scatter(-1, best, 0.0)
 
+    def keep(rows: torch.Tensor) -> None:
+        plain.keep(rows)
+        principled.keep(rows)
+
     uniforms = draw_uniforms(len(plain.ids), max_new_tokens, generator, plain.ids.device)
-    tokens, alive = decode(next_logits, uniforms, eos_token_id=eos_token_id, pad_token_id=pad_token_id)
+    tokens, alive = decode(
+        next_logits, uniforms, eos_token_id=eos_token_id, pad_token_id=pad_token_id, keep=keep
+    )
     return Samples(plain.ids, plain.mask, tokens, alive)

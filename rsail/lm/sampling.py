@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from transformers import DynamicCache, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from rsail.checks import require
-from rsail.lm.scoring import positions
+from rsail.lm.reader import make_reader
 
 
 class Samples(NamedTuple):
@@ -74,52 +74,15 @@ def sample(
     require(responses_per_prompt >= 1, "responses_per_prompt", responses_per_prompt, ">= 1")
     require(max_new_tokens >= 1, "max_new_tokens", max_new_tokens, ">= 1")
     check_length(model, prompt_mask, max_new_tokens)
-    reader = Reader(model, prompt_ids, prompt_mask, responses_per_prompt, max_new_tokens)
+    reader = make_reader(model, prompt_ids, prompt_mask, responses_per_prompt, max_new_tokens)
     tokens, alive = decode(
-        lambda last: reader.read(last) / temperature,
+        lambda last: reader.read(last) if temperature == 1 else reader.read(last) / temperature,
         draw_uniforms(len(reader.ids), max_new_tokens, generator, reader.ids.device),
         eos_token_id=eos_token_id,
         pad_token_id=pad_token_id,
+        keep=reader.keep,
     )
     return Samples(reader.ids, reader.mask, tokens, alive)
-
-
-class Reader:
-    """A model that reads K copies of each prompt and then one more token per row at a time, with a KV cache.
-
-    `ids`, `mask` (N, P) are the repeated prompts, N = X K.
-    """
-
-    def __init__(
-        self,
-        model: torch.nn.Module,
-        prompt_ids: torch.Tensor,
-        prompt_mask: torch.Tensor,
-        responses_per_prompt: int,
-        max_new_tokens: int,
-    ):
-        device = next(model.parameters()).device
-        self.model = model
-        self.ids = prompt_ids.to(device).repeat_interleave(responses_per_prompt, dim=0)
-        self.mask = prompt_mask.to(device).repeat_interleave(responses_per_prompt, dim=0)
-        self.attention = torch.cat([self.mask, self.mask.new_ones(len(self.mask), max_new_tokens)], dim=1)
-        self.positions = positions(self.attention)
-        self.cache, self.start = DynamicCache(config=model.config), 0
-
-    def read(self, tokens: torch.Tensor | None) -> torch.Tensor:
-        """Logits (N, V) of the next token, after the prompt for `tokens` None, else after one more token (N,)."""
-        step = self.ids if tokens is None else tokens[:, None]
-        end = self.start + step.shape[1]
-        logits = self.model(
-            input_ids=step,
-            attention_mask=self.attention[:, :end],
-            position_ids=self.positions[:, self.start : end],
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
-        self.start = end
-        return logits
 
 
 def draw_uniforms(
@@ -137,29 +100,66 @@ def decode(
     *,
     eos_token_id: int,
     pad_token_id: int,
+    keep: Callable[[torch.Tensor], None],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Tokens and mask, (N, at most T), drawn from softmax(next_logits) with the uniforms (N, T).
 
-    `next_logits` is called with None first, then with the tokens (N,) of the step before.
+    `next_logits` is called with None first, then with the tokens of the step before. When half of the rows have ended
+    it goes on with the others: `keep` is told their indices among the rows of the step before.
     """
     rows, longest = uniforms.shape
     tokens = torch.full((rows, longest), pad_token_id, dtype=torch.long, device=uniforms.device)
     alive = torch.zeros_like(tokens)
-    running = torch.ones(rows, dtype=torch.bool, device=uniforms.device)
+    read = torch.arange(rows, device=uniforms.device)  # where the rows that are still read stand
+    running = torch.ones_like(read, dtype=torch.bool)
     last = None
     for t in range(longest):
-        drawn = inverse_transform(next_logits(last), uniforms[:, t])
-        last = tokens[:, t] = torch.where(running, drawn, pad_token_id)
-        alive[:, t] = running
+        drawn = inverse_transform(next_logits(last), uniforms[read, t])
+        last = tokens[read, t] = torch.where(running, drawn, pad_token_id)
+        alive[read, t] = running.long()
         running = running & (drawn != eos_token_id)
-        if not running.any():
+        left = int(running.sum())
+        if left == 0:
             break
+        if 2 * left <= len(read):
+            kept = running.nonzero().squeeze(1)
+            keep(kept)
+            read, last, running = read[kept], last[kept], running[kept]
     return tokens[:, : t + 1], alive[:, : t + 1]
 
 
+BLOCK = 256  # tokens
+LARGE = 16 * BLOCK  # a vocabulary from which two searches are faster than one
+
+
 def inverse_transform(logits: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-    """Tokens drawn from softmax(logits), (N, V), with one uniform each, (N,)."""
-    cumulative = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1).double().cumsum(-1)
-    # The last entry is one only up to rounding; scaling by it makes every uniform in [0, 1) hit a token.
-    target = uniforms.unsqueeze(-1) * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, target, right=True).squeeze(-1).clamp_max(logits.shape[-1] - 1)
+    """Tokens drawn from softmax(logits), (N, V), with one uniform each, (N,).
+
+    The softmax is taken in at least float32, its distribution function in float64. In a large vocabulary the block of
+    tokens is searched for first, then the token in it: the same token, up to rounding errors in float64.
+    """
+    probs = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1)
+    uniforms = uniforms.unsqueeze(-1)
+    if probs.shape[-1] < LARGE:
+        cumulative = probs.double().cumsum(-1)
+        # The last entry is one only up to rounding; scaling by it makes every uniform in [0, 1) hit a token.
+        return _search(cumulative, uniforms * cumulative[:, -1:]).squeeze(-1)
+    whole = probs.shape[-1] // BLOCK * BLOCK
+    masses = probs[:, :whole].unflatten(-1, (-1, BLOCK)).sum(-1, dtype=torch.float64)
+    masses = torch.cat([masses, probs[:, whole:].sum(-1, keepdim=True, dtype=torch.float64)], dim=-1)
+    cumulative = masses.cumsum(-1)
+    target = uniforms * cumulative[:, -1:]
+    block = _search(cumulative, target)
+    before = torch.where(block > 0, cumulative.gather(-1, (block - 1).clamp_min(0)), 0)
+    tokens = block * BLOCK + torch.arange(BLOCK, device=probs.device)
+    outside = tokens >= probs.shape[-1]
+    inside = probs.gather(-1, tokens.masked_fill(outside, 0)).double().masked_fill(outside, 0).cumsum(-1)
+    # A sum in another order misses by a rounding error: what is left stays within the block, where it has mass.
+    highest = inside[:, -1:].nextafter(torch.zeros_like(before))
+    token = block * BLOCK + _search(inside, torch.minimum((target - before).clamp_min(0), highest))
+    return token.squeeze(-1).clamp_max(probs.shape[-1] - 1)
+
+
+def _search(cumulative: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """The first entry above the target, (N, 1)."""
+    return torch.searchsorted(cumulative, target, right=True).clamp_max(cumulative.shape[-1] - 1)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import weakref
+
 import torch
 
 from rsail.checks import require
+from rsail.lm.chosen import chosen_log_probs
+
+# Fewer logits than this (4 MiB in float32) are cheaper to hold than to compute twice.
+FEW_LOGITS = 2**20
+_NOT_PLAIN: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
 
 
 def positions(attention_mask: torch.Tensor) -> torch.Tensor:
@@ -25,7 +33,8 @@ def response_log_probs(
 
     Prompts (N, P) are padded on the left, responses (N, T) on the right, masks are 1 on real tokens. Sum over the
     last axis for log pi(y|x). The result does not depend on the padding (up to rounding), for models with
-    learned positions (GPT-2) as for those with rotary ones.
+    learned positions (GPT-2) as for those with rotary ones. Where all logits (N, T, V) would take much memory and the
+    model gives those of its output layer as they are, they are computed a few rows at a time (`chosen_log_probs`).
     """
     require(temperature > 0, "temperature", temperature, "> 0")
     require(
@@ -34,13 +43,62 @@ def response_log_probs(
     )  # fmt: skip
     length = response_ids.shape[1]
     attention = torch.cat([prompt_mask, response_mask], dim=1)
-    logits = model(
-        input_ids=torch.cat([prompt_ids, response_ids], dim=1),
-        attention_mask=attention,
-        position_ids=positions(attention),
-        use_cache=False,
-        logits_to_keep=length + 1,
-    ).logits[:, -length - 1 : -1]
+    inputs = {
+        "input_ids": torch.cat([prompt_ids, response_ids], dim=1),
+        "attention_mask": attention,
+        "position_ids": positions(attention),
+        "use_cache": False,
+        "logits_to_keep": length + 1,
+    }
+    head = _output_layer(model)
+    if head is not None and response_ids.numel() * head.out_features >= FEW_LOGITS:
+        hidden = _last_hidden(model, head, inputs)
+        if hidden is not None:
+            hidden = hidden[:, -length - 1 : -1]
+            kept = response_mask.bool()  # what is padding needs no logits
+            log_probs = chosen_log_probs(
+                hidden[kept], head.weight, head.bias, response_ids[kept], temperature
+            )
+            return log_probs.new_zeros(response_mask.shape).masked_scatter(kept, log_probs)
+    logits = model(**inputs).logits[:, -length - 1 : -1]
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
     chosen = logits.gather(-1, response_ids.unsqueeze(-1)).squeeze(-1)
     return (chosen - logits.logsumexp(-1)) * response_mask
+
+
+def has_hooks(module: torch.nn.Module) -> bool:
+    """Whether something besides its class decides what `module` computes."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__)
+
+
+def _output_layer(model: torch.nn.Module) -> torch.nn.Linear | None:
+    """The layer that makes the logits, None if it is no plain matrix or known not to be the last step."""
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    plain = type(head) is torch.nn.Linear and not has_hooks(head) and model not in _NOT_PLAIN
+    return head if plain else None
+
+
+def _last_hidden(model: torch.nn.Module, head: torch.nn.Linear, inputs: dict) -> torch.Tensor | None:
+    """What `head` would read, (N, T + 1, d); None if the model does more to the logits (a scale, a soft cap)."""
+    with _passing(head) as seen:
+        logits = model(**inputs).logits
+    if len(seen) == 1 and logits is seen[0]:
+        return logits
+    _NOT_PLAIN.add(model)
+    return None
+
+
+@contextlib.contextmanager
+def _passing(head: torch.nn.Linear):
+    """`head` returns what it is given; the list holds that."""
+    seen: list[torch.Tensor] = []
+
+    def forward(hidden: torch.Tensor) -> torch.Tensor:
+        seen.append(hidden)
+        return hidden
+
+    head.forward = forward
+    try:
+        yield seen
+    finally:
+        del head.forward

@@ -183,9 +183,15 @@ def _per_prompt(tokens: torch.Tensor, prompts: list[str], compared: int) -> tupl
     return sequences[:compared].view(len(prompts), -1), sequences[compared:].view(len(prompts), -1)
 
 
+LARGE = (
+    2**20
+)  # parameters from which one pass over all of an optimizer's memory is worth other rounding errors
+
+
 def make_optimizer(config: OnlineConfig, policy: torch.nn.Module) -> torch.optim.Optimizer:
     kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[config.optimizer]
-    return kind(policy.parameters(), lr=config.learning_rate, weight_decay=0.0)
+    fused = sum(parameter.numel() for parameter in policy.parameters()) >= LARGE or None
+    return kind(policy.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=fused)
 
 
 def evaluates(config: OnlineConfig, step: int) -> bool:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rsail import language
-from rsail.lm import encode_prompts, response_log_probs, sample
+from rsail.lm import encode_prompts, response_log_probs, sample, sampling
 from rsail.lm.sampling import inverse_transform
 
 from .small_models import EOS, PAD, left_padded, small_model
@@ -180,6 +180,44 @@ def test_a_grid_of_uniforms_gives_each_token_its_share():
     grid = (torch.arange(points, dtype=torch.float64) + 0.5) / points
     counts = torch.bincount(inverse_transform(logits.expand(points, 4), grid), minlength=4)
     assert (counts - points * logits.softmax(-1)).abs().max() <= 1
+
+
+@pytest.mark.parametrize("vocabulary", [5, 64, 100, 101])
+def test_two_searches_find_the_token_of_one(monkeypatch, vocabulary):
+    generator = torch.Generator().manual_seed(vocabulary)
+    logits = 3 * torch.randn(300, vocabulary, generator=generator)
+    logits[torch.rand(300, vocabulary, generator=generator) < 0.3] = -math.inf
+    logits[:, 2] = 0.0
+    logits[:50, 4:] = -math.inf  # whole blocks without mass
+    uniforms = torch.rand(300, generator=generator, dtype=torch.float64)
+    uniforms[::7], uniforms[1::7] = 0.0, 1 - 2.0**-53
+    once = inverse_transform(logits, uniforms)
+    monkeypatch.setattr(sampling, "BLOCK", 4)
+    monkeypatch.setattr(sampling, "LARGE", 1)
+    assert torch.equal(inverse_transform(logits, uniforms), once)
+    assert (logits[torch.arange(300), once] > -math.inf).all()
+
+
+def test_a_large_vocabulary_is_sampled_by_its_law():
+    logits, points = torch.zeros(sampling.LARGE + 300), 2**14
+    logits[:7], logits[-5:] = 9.0, 9.5
+    grid = (torch.arange(points, dtype=torch.float64) + 0.5) / points
+    tokens = torch.cat([inverse_transform(logits.expand(1024, -1), part) for part in grid.split(1024)])
+    counts = torch.bincount(tokens, minlength=len(logits))
+    assert (counts - points * logits.double().softmax(-1)).abs().max() <= 1
+
+
+def test_rows_that_ended_are_no_longer_read(kind):
+    model, rows = small_model(kind), []
+    model.register_forward_pre_hook(
+        lambda module, args, inputs: rows.append(len(inputs["input_ids"])), with_kwargs=True
+    )
+    samples = draw(model, count=20, longest=24)
+    assert rows[0] == 3  # prompts are read once
+    lengths = samples.response_mask.sum(1)
+    running = [int((lengths > t).sum()) for t in range(samples.response_ids.shape[1])]
+    assert all(left <= read < 2 * left for read, left in zip(rows[1:], running[1:], strict=True))
+    assert rows[-1] < 60
 
 
 def test_bad_arguments_are_named(kind):

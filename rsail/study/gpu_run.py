@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from rsail.checks import positive
 from rsail.files import write_atomically
 from rsail.lm.pretraining import PretrainConfig, pretrain
 from rsail.study import biased_oracle
+from rsail.study.memory import peak_bytes, reset_peak
 from rsail.tasks import TaskConfig, pretraining_texts
 
 NAME = "biased_oracle_gpu"
@@ -102,18 +102,6 @@ def run(output: Path, size: Size, *, minutes: float = 9.0) -> dict:
             finish(stage, started)
     write_atomically(output / "summary.json", json.dumps(done, indent=1) + "\n")
     return done
-
-
-def reset_peak() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-
-
-def peak_bytes() -> int:
-    """Highest memory: of the GPU since `reset_peak`, without a GPU of the process since its start."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def main(arguments: list[str] | None = None) -> int:

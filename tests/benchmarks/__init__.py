@@ -1,0 +1,1 @@
+"""Benchmarks against other trainers, which the package itself does not need."""

@@ -1,4 +1,4 @@
-"""Command line: ``python -m rsail pretrain | train | evaluate | study``."""
+"""Command line: ``python -m rsail pretrain | train | evaluate | study | bench``."""
 
 from __future__ import annotations
 
@@ -68,6 +68,14 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--profile", default="full", help="quick, full or gpu")
     study.add_argument("--resume", action="store_true", help="keep the runs that this code has made already")
     study.set_defaults(run=_study)
+
+    bench = commands.add_parser("bench", help="measure what an online step costs, and the exact engine")
+    bench.add_argument("--output", required=True, help="folder of the result files")
+    bench.add_argument("--tiny", action="store_true", help="seconds instead of minutes, to see that it works")
+    bench.add_argument(
+        "parts", nargs="*", metavar="PART", help="phases, settings, sizes, exact; default: all"
+    )
+    bench.set_defaults(run=_bench)
     return parser
 
 
@@ -133,6 +141,12 @@ def _study(arguments) -> None:
 
     profile = get_profile(arguments.profile)
     run_study(Path(arguments.output), profile, resume=arguments.resume, progress=sys.stderr.isatty())
+
+
+def _bench(arguments) -> None:
+    from rsail.study.cost.bench import FULL, TINY, run
+
+    run(Path(arguments.output), arguments.parts, TINY if arguments.tiny else FULL)
 
 
 if __name__ == "__main__":

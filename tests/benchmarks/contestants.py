@@ -8,6 +8,7 @@ import tempfile
 import time
 from multiprocessing.connection import Connection
 
+from rsail.study.cost.steps import WAITING, environment
 from rsail.study.cost.workload import (
     Workload,
     build_model,
@@ -95,13 +96,9 @@ class Contestant:
         # Started anew, not forked: its peak memory is its own, and its threads are counted from the beginning.
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
-        before = os.environ.get("OMP_NUM_THREADS")
-        os.environ["OMP_NUM_THREADS"] = str(workload.threads)
-        try:
+        with environment(OMP_NUM_THREADS=str(workload.threads), **WAITING):
             self.process = context.Process(target=CONTESTANTS[name], args=(workload, other), daemon=True)
             self.process.start()
-        finally:
-            os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
         other.close()
         self.resident = self.pipe.recv()["resident"]
 

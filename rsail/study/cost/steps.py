@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -18,6 +20,8 @@ from rsail.training.state import State
 
 PHASES = ("sample", "reference", "forward", "oracle", "backward", "update")
 WARM_UP = 3  # steps
+# A thread that waits for another gives its core away, or else whatever runs beside it slows two threads a hundredfold.
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def measure(workload: Workload, steps: int, **settings) -> dict:
@@ -43,8 +47,23 @@ def measure(workload: Workload, steps: int, **settings) -> dict:
 
 def isolated(workload: Workload, steps: int, **settings) -> dict:
     """`measure` in a new process: its peak memory is that of this workload alone."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with (
+        environment(OMP_NUM_THREADS=str(workload.threads), **WAITING),
+        ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool,
+    ):
         return pool.submit(measure, workload, steps, **settings).result()
+
+
+@contextlib.contextmanager
+def environment(**values: str):
+    """Environment variables of the processes that are started inside."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def in_turns(variants: Mapping[str, tuple[Workload, dict]], rounds: int) -> dict[str, np.ndarray]:

@@ -49,7 +49,7 @@ class Amount:
     )
     widths: tuple[int, ...] = (64, 128, 256, 512)
     lengths: tuple[int, ...] = (16, 32, 64, 128, 256)
-    steps: int = 12
+    steps: int = 20
     rounds: int = 300
     compared: int = exact.COMPARED
     sizes: tuple[int, ...] = exact.SIZES

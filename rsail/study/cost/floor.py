@@ -27,7 +27,9 @@ class Machine(NamedTuple):
     bandwidth: float
 
 
-def measure_machine(threads: int = 1, *, size: int = 1024, megabytes: int = 256, repeats: int = 5) -> Machine:
+def measure_machine(
+    threads: int = 1, *, size: int = 1024, megabytes: int = 256, repeats: int = 20
+) -> Machine:
     """Float32 product of two square matrices of `size`; copy of `megabytes`, read and written."""
     torch.set_num_threads(threads)
     left, right, out = (torch.ones(size, size) for _ in range(3))

@@ -25,7 +25,7 @@ WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def measure(workload: Workload, steps: int, **settings) -> dict:
-    """Medians over `steps` steps: seconds per phase and step, tokens per second; and peak memory in bytes."""
+    """Over `steps` steps: median and least seconds of each phase, median step, tokens per second; peak bytes."""
     config, state = stage(workload, **settings)
     reset_peak()
     before, rows = resident_bytes(), []
@@ -37,6 +37,7 @@ def measure(workload: Workload, steps: int, **settings) -> dict:
     step = float(np.median(taken.sum(1)))
     return {
         "phases": dict(zip(PHASES, np.median(taken, axis=0).tolist(), strict=True)),
+        "best": dict(zip(PHASES, taken.min(axis=0).tolist(), strict=True)),
         "step": step,
         "tokens_per_second": workload.rows * workload.new_tokens / step,
         "peak": peak_bytes(),

@@ -26,11 +26,9 @@ GRID = [
     Workload(vocabulary=vocabulary, new_tokens=length, threads=threads)
     for vocabulary, length, threads in product((512, 32_000), (32, 128), (1, 2))
 ]
-WARM_UP, PAIRS, SECONDS = (
-    3,
-    (10, 60),
-    60.0,
-)  # steps; fewest and most pairs; seconds after which no more are made
+WARM_UP = 3  # steps
+PAIRS = (10, 60)  # fewest, most
+SECONDS = 60.0  # after which no more than the fewest pairs are made
 
 
 def race(workload: Workload, *, pairs: tuple[int, int] = PAIRS, seconds: float = SECONDS) -> dict:

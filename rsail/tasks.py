@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 # A setting that is a path may be given as a pathlib.Path; it is kept as text, as files of settings have it.
-PathText = Annotated[str, BeforeValidator(lambda v: os.fspath(v) if isinstance(v, os.PathLike) else v)]
+PathText = Annotated[
+    str,
+    Field(min_length=1),
+    BeforeValidator(lambda value: os.fspath(value) if isinstance(value, os.PathLike) else value),
+]
 
 
 @validated(frozen=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))

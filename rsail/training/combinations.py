@@ -1,4 +1,8 @@
-"""Which settings of a run go together: whatever would be read by nothing, or mean nothing, is refused by name."""
+"""Which settings of a run go together: a choice that would change nothing, or mean nothing, is refused by name.
+
+`oracle.attribute` and `collection.stored_prompts` may be given where nothing reads them, for sweeps over oracles and
+methods.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +33,10 @@ def check_combination(config) -> None:
     for rules in (_label_rules, _collection_rules, _addition_rules, _score_rules):
         for wrong, name, value, expected in rules(config):
             require(not wrong, name, value, expected)
-    if config.score_weight > 0:
-        from rsail.objectives.estimators import check_baseline
+    from rsail.objectives.estimators import BASELINES, check_baseline
 
+    one_of("baseline", config.baseline, BASELINES)
+    if config.score_weight > 0:
         fresh = config.prompts_per_step - stored_count(config)
         if loss_kind(config.loss) == "list":
             one_of(f"baseline with loss {config.loss!r}", config.baseline, ("log2", "other_prompts"))
@@ -71,10 +76,18 @@ def _label_rules(config) -> Rules:
         labels,
         f"'hard' or 'drawn' {with_loss}: a ranking has no probability",
     )
-    name, reweighting = "addition.preference_weight", config.addition.reweighting
+    soft = labels == "probability"
+    expected = f"'probability' {with_loss}, which does not doubt a label"
+    yield config.loss == "dpo_pro" and not soft, "labels", labels, expected
+    # The law of the labels is the derivative of the mean loss at h, and of nothing else that reads the labels.
+    name, addition = "addition.preference_weight", config.addition
+    reweighting, term, ball = addition.reweighting, addition.term, addition.wasserstein
     yield weight > 0 and labels != "policy", name, weight, f"0 with labels {labels!r}"
     yield weight > 0 and config.loss != "dpo", name, weight, f"0 {with_loss}"
     yield weight > 0 and reweighting != "mean", name, weight, f"0 with addition.reweighting {reweighting!r}"
+    reads_labels = term in ("pessimism", "spac_anchored")
+    yield weight > 0 and reads_labels, name, weight, f"0 with addition.term {term!r}"
+    yield weight > 0 and ball > 0, name, weight, "0 with addition.wasserstein > 0"
 
 
 def _collection_rules(config) -> Rules:
@@ -174,3 +187,5 @@ def _score_rules(config) -> Rules:
     expected = f"0 with addition.reweighting {addition.reweighting!r}"
     yield weight > 0 and addition.reweighting != "mean", "score_weight", weight, expected
     yield weight > 0 and addition.wasserstein > 0, "score_weight", weight, "0 with addition.wasserstein > 0"
+    of_pairs = addition.term in ("spac_anchored", "spac_smoothed")  # its value is not among the losses
+    yield weight > 0 and of_pairs, "score_weight", weight, f"0 with addition.term {addition.term!r}"

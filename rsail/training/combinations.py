@@ -40,6 +40,10 @@ def check_combination(config) -> None:
         fresh = config.prompts_per_step - stored_count(config)
         if loss_kind(config.loss) == "list":
             one_of(f"baseline with loss {config.loss!r}", config.baseline, ("log2", "other_prompts"))
+        share = config.collection.offline_share
+        expected = f"such that at least 2 of {config.prompts_per_step} prompts_per_step are not offline, for baseline "
+        lonely = share > 0 and config.baseline == "other_prompts" and fresh < 2
+        require(not lonely, "collection.offline_share", share, expected + repr(config.baseline))
         check_baseline(config.baseline, fresh, config.responses_per_prompt)
 
 

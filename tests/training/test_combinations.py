@@ -126,9 +126,11 @@ OWN = ["loss=dpo", "labels=policy", "addition.preference_weight=1"]
             "score_weight must be 0 unless the pairs of every step are drawn from",
         ),
         (["collection.scheme=best_worst", "collection.candidates=4"], "score_weight must be 0 unless"),
+        (["prompts_per_step=1"], "prompts_per_step must be at least 2 for baseline 'other_prompts', got 1"),
         (
             ["prompts_per_step=4", "collection.offline_share=0.75"],
-            "prompts_per_step must be at least 2 for baseline 'other_prompts', got 1",
+            "collection.offline_share must be such that at least 2 of 4 prompts_per_step are not offline, "
+            "for baseline 'other_prompts', got 0.75",
         ),
         (
             ["loss=plackett_luce", "labels=hard", "responses_per_prompt=4", "baseline=disjoint"],

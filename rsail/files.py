@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+import shutil
 from pathlib import Path
 
 
@@ -13,6 +16,12 @@ def sync(path: str | Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_atomically(path: str | Path, content: bytes | str) -> None:
@@ -40,4 +49,27 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
             error.errno, f"cannot write {path.name} into {path.parent}: {error.strerror}"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # A file system that has become read-only does not unlink either: the error above says more.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def named_failure(what: str, folder: Path):
+    """Turn whatever a failed write raises inside into an `OSError` that names `what` and `folder`.
+
+    torch and safetensors write by themselves; a full disk makes them raise other errors, such as torch's "unexpected
+    pos 768 vs 662".
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), "")
+        message = f"cannot write {what} into {folder}: {reason}"
+        with contextlib.suppress(OSError):
+            message += f" (free there: {shutil.disk_usage(folder).free >> 20} MiB)"
+        if isinstance(error, OSError):
+            raise type(error)(error.errno, message) from error
+        raise OSError(message) from error

@@ -46,7 +46,9 @@ class TaskConfig:
 class Task:
     """Prompts and programs that judge responses; everything works on texts, N at a time.
 
-    `reward(prompts, responses)` is r*(x, y), (N,) float64, in units of log-odds (eq. 4); `attributes(responses)`
+    `reward(prompts, responses)` is r*(x, y), (N,) float64, in units of log-odds (eq. 4), in the order of its rows and
+    whatever else is among them (evaluations check some of them alone); what it raises ends the run, and it has all
+    the time that it takes, so that one that asks another machine needs a time limit of its own. `attributes(responses)`
     maps the name of each spurious attribute to its values, (N,); `groups(prompts)` maps the name of each group of
     prompts to its members, (N,) bool.
     """

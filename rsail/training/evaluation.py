@@ -19,6 +19,7 @@ from rsail.training.config import OnlineConfig, build
 from rsail.training.measures import check_finite, identical_pairs, judge, mean, pair_losses, sequence_measures
 
 RESPONSES = 4
+ROWS_ALONE = 8  # responses judged a second time, alone, in each evaluation
 # One evaluation seed for all runs: they differ by their policies, not by the draw of the evaluation.
 SEED = 20260224
 
@@ -78,7 +79,7 @@ def evaluate_policy(config: OnlineConfig, policy, reference, tokenizer, task: Ta
         response_log_probs(reference, *other),
         tokenizer.eos_token_id,
     )
-    rewards, attributes = judge(task, tokenizer, prompts, own, RESPONSES)
+    rewards, attributes = judge(task, tokenizer, prompts, own, RESPONSES, ROWS_ALONE)
     ref_rewards, ref_attributes = judge(task, tokenizer, prompts, other, RESPONSES)
     ratio, ref_ratio = (
         (m["log_prob"] - m["ref_log_prob"]).reshape(-1, RESPONSES) for m in (of_own, of_other)

@@ -25,6 +25,7 @@ from rsail.lm import (
 )
 from rsail.objectives import NotFinite
 from rsail.oracles import ask
+from rsail.stopping import Terminated, stop_requests
 from rsail.tasks import load_task
 from rsail.training.checkpoint import (
     Log,
@@ -40,6 +41,7 @@ from rsail.training.config import OnlineConfig
 from rsail.training.context import batch_context, embedded, group_indices
 from rsail.training.evaluation import evaluate_policy
 from rsail.training.measures import check_finite, judge, step_metrics
+from rsail.training.memory import EVALUATION, STEP, settings_named
 from rsail.training.objective import online_loss
 from rsail.training.state import State, begin_round, begin_run, begins_round, parts_of, restore_parts
 
@@ -52,6 +54,11 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
     checkpoints and, in the end, ``model/``. With `resume` a run that was interrupted goes on from its last checkpoint
     and gives the numbers of an uninterrupted one; a finished run is
     left as it is. `progress` None shows a bar only on a terminal.
+
+    SIGTERM ends the run after the step that it is in, with a checkpoint and `rsail.stopping.Terminated` (exit status
+    143); a second one ends it at once. `MemoryError` names the settings to lower. What the reward of a task raises is
+    passed on as it is, and it is given all the time that it takes: code that asks another machine must have a time
+    limit of its own.
     """
     folder = Path(config.output_dir)
     accelerator = Accelerator(mixed_precision="no")  # `online_step` lowers the precision where it is asked to
@@ -64,11 +71,12 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
     with exclusive(folder):
         open_run(folder, {"config": settings, "reference": fingerprint(policy)}, resume=resume)
         if not (folder / "model").exists():
-            _go_on(config, folder, accelerator, policy, tokenizer, task, progress)
+            with stop_requests() as stopping:
+                _go_on(config, folder, accelerator, policy, tokenizer, task, progress, stopping)
     return folder
 
 
-def _go_on(config, folder, accelerator, policy, tokenizer, task, progress) -> None:
+def _go_on(config, folder, accelerator, policy, tokenizer, task, progress, stopping) -> None:
     """Every step after the last checkpoint in `folder`, then the final model."""
     initial = frozen_copy(policy).to(accelerator.device)
     moving = config.collection.reference == "round"
@@ -90,7 +98,8 @@ def _go_on(config, folder, accelerator, policy, tokenizer, task, progress) -> No
         begin_run(config, state)
 
     def evaluate_now(step: int) -> None:
-        with _divergence_named(f"evaluation after step {step}"):
+        where = f"evaluation after step {step}"
+        with _divergence_named(where), settings_named(where, config, EVALUATION):
             metrics = evaluate_policy(config, state.sampler, initial, tokenizer, task)
         logs["evaluations"].append({"step": step, **metrics})
 
@@ -102,17 +111,20 @@ def _go_on(config, folder, accelerator, policy, tokenizer, task, progress) -> No
     ):
         if begins_round(config, step):
             logs["rounds"].append({"step": step, **begin_round(config, state)})
-        with _divergence_named(f"step {step}"):
+        with _divergence_named(f"step {step}"), settings_named(f"step {step}", config, STEP):
             metrics, seconds = online_step(config, state)
         check_finite(f"step {step}", metrics)
         logs["metrics"].append({"step": step, **metrics})
         logs["timings"].append({"step": step, **seconds})
         if evaluates(config, step):
             evaluate_now(step)
-        if step == config.steps or step % config.checkpoint_every == 0:
+        stop = stopping() and step < config.steps
+        if stop or step == config.steps or step % config.checkpoint_every == 0:
             for log in logs.values():
                 log.sync()
             save_checkpoint(folder, step, state.sampler, optimizer, generators, parts_of(state))
+        if stop:
+            raise Terminated(f"stopped by SIGTERM after step {step}; --resume goes on from there")
     save_model(state.sampler, tokenizer, folder / "model")
     for log in logs.values():
         log.close()

@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from rsail import language
 from rsail.lm import fingerprint, frozen_copy, load_model, response_log_probs, save_model
+from rsail.lm.model import SUMS
 
 from .small_models import left_padded, right_padded, small_model
 
@@ -139,6 +140,7 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_folder_is_refused_by_name(folder, damage):
     act, name, error, message = DAMAGE[damage]
+    (folder / SUMS).unlink()  # a folder of another program
     act(folder, name)
     with pytest.raises(error, match=message) as caught:
         load_model(folder)
@@ -146,6 +148,7 @@ def test_a_damaged_folder_is_refused_by_name(folder, damage):
 
 
 def test_the_cause_of_an_unreadable_file_is_kept(folder):
+    (folder / SUMS).unlink()
     empty_object(folder, "tokenizer.json")
     with pytest.raises(ValueError) as caught:
         load_model(folder)

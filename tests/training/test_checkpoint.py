@@ -21,6 +21,7 @@ from rsail.training.checkpoint import (
     read_log,
     save_checkpoint,
 )
+from rsail.versions import versions
 
 IDENTITY = {"config": {"beta": 0.1, "oracle": {"kind": "truth"}}, "reference": "abc"}
 
@@ -81,7 +82,7 @@ def test_the_last_two_checkpoints_are_kept(state, tmp_path):
     assert [p.name for p in checkpoints(tmp_path)] == ["checkpoint-000004", "checkpoint-999999"]
 
 
-FILES = ["model.safetensors", "optimizer.pt", "generators.pt", "config.json", "state.json"]
+FILES = ["model.safetensors", "optimizer.pt", "generators.pt", "parts.pt", "config.json", "state.json"]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "gone", "empty"])
@@ -142,7 +143,7 @@ def test_a_folder_is_claimed_once_and_continued_only_on_request(tmp_path):
 
 def test_resume_in_an_empty_folder_starts_a_run(tmp_path):
     open_run(tmp_path / "run", IDENTITY, resume=True)
-    assert json.loads((tmp_path / "run" / "run.json").read_text()) == IDENTITY
+    assert json.loads((tmp_path / "run" / "run.json").read_text()) == {**IDENTITY, "versions": [versions()]}
 
 
 @pytest.mark.parametrize("resume", [False, True])
@@ -169,7 +170,9 @@ def test_a_folder_with_foreign_files_is_refused_and_left_alone(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"config": 3, "reference": "abc"}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "null", "{}", '{"config": 3, "reference": "abc"}', json.dumps(IDENTITY)]
+)
 def test_a_damaged_run_record_is_named(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(ValueError, match=r"run\.json is damaged"):

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import hashlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -141,10 +142,23 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
             write_sums(complete)
             for path in complete.iterdir():
                 sync(path)
-            if folder.exists():  # moved and not removed: a kill here leaves both models in the scratch folder
-                os.replace(folder, Path(scratch) / "old")
-            os.replace(complete, folder)
+            _put_in_place(complete, folder)
         sync(folder.parent)
+
+
+def _put_in_place(complete: Path, folder: Path) -> None:
+    """Rename over a folder that may exist. A kill between the renames leaves both models beside it, whole."""
+    old = folder.with_name(f".{folder.name}.old.tmp")
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(folder, old)
+    try:
+        os.replace(complete, folder)
+    except OSError:
+        if old.exists():
+            os.replace(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextlib.contextmanager

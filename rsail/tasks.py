@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass as validated
 
 from rsail import language
 from rsail.checks import require
+from rsail.files import check_sums
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -87,7 +88,8 @@ def _language_task(config: TaskConfig, eval_prompts: int) -> Task:
 def read_imdb(data: str, split: str, rows: int, seed: int) -> tuple[list[str], np.ndarray]:
     """`rows` reviews of a split and their labels (1 positive, 0 negative), shuffled with `seed`.
 
-    `data` is a hub name, or a folder with ``<split>.parquet`` in the same columns. Raises `FileNotFoundError` or
+    `data` is a hub name, or a folder with ``<split>.parquet`` in the same columns and, best, their ``SHA256SUMS`` (made
+    by the program sha256sum): a file with a wrong bit may still be readable. Raises `FileNotFoundError` or
     `ValueError` when the file is missing, damaged or has other columns.
     """
     import datasets
@@ -98,9 +100,12 @@ def read_imdb(data: str, split: str, rows: int, seed: int) -> tuple[list[str], n
         path = folder / f"{split}.parquet"
         if not path.is_file():
             raise FileNotFoundError(f"task.data must be a folder that holds {path.name}, got {folder}")
+        check_sums("task.data", folder)
         try:
             table = datasets.load_dataset("parquet", data_files={split: str(path)}, split=split)
-        except (datasets.exceptions.DatasetGenerationError, OSError, ValueError) as error:
+        except (
+            Exception
+        ) as error:  # what the library makes of a wrong bit is anything, AttributeError included
             raise ValueError(f"task.data holds a damaged file: {path} ({error.__cause__ or error})") from None
     else:
         table = datasets.load_dataset(data, split=split)

@@ -14,9 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from rsail.files import file_digest, named_failure, sync, write_atomically
-
-SUMS = "SHA256SUMS"
+from rsail.files import check_sums, named_failure, sync, write_sums
 
 
 def load_model(
@@ -98,25 +96,7 @@ def _check_folder(folder: Path) -> None:
             raise FileNotFoundError(
                 f"model must be a folder that holds {what}, got {folder} without {names[0]}"
             )
-    if (folder / SUMS).is_file():
-        check_sums(folder)
-
-
-def write_sums(folder: Path) -> None:
-    """Write the SHA-256 of every file of `folder` into its ``SHA256SUMS``, as ``sha256sum`` does."""
-    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != SUMS)
-    write_atomically(folder / SUMS, "".join(f"{file_digest(folder / name)}  {name}\n" for name in names))
-
-
-def check_sums(folder: Path) -> None:
-    """Raise `ValueError` naming the first file of `folder` that is not the one in its ``SHA256SUMS``."""
-    for line in (folder / SUMS).read_text(errors="replace").splitlines():
-        digest, _, name = line.partition("  ")
-        if not name or not (folder / name).is_file() or file_digest(folder / name) != digest:
-            raise ValueError(
-                f"model must be as it was saved, got {folder} with another {name or line!r} than {SUMS} says; "
-                f"copy it again or, if the change was meant, delete {SUMS}"
-            )
+    check_sums("model", folder)
 
 
 def save_weights(model: PreTrainedModel, folder: str | Path) -> None:

@@ -20,7 +20,8 @@ from transformers import (
 )
 
 from rsail.checks import positive, require
-from rsail.lm.model import load_model, save_model, write_sums
+from rsail.files import write_sums
+from rsail.lm.model import load_model, save_model
 
 
 @dataclass(frozen=True)

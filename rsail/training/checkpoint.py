@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import pickle
@@ -130,7 +131,9 @@ class Log:
         rows = read_log(path, complete=False) if path.exists() else []
         kept = [row for row in rows if row["step"] <= keep_through]
         self.steps = [row["step"] for row in kept]
-        write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
+        text = "".join(json.dumps(row) + "\n" for row in kept)
+        self.digest = hashlib.sha256(text.encode())  # of all rows; a checkpoint keeps it
+        write_atomically(path, text)
         self.file = open(path, "a")  # noqa: SIM115 - open for as long as the run
 
     def append(self, row: dict) -> None:
@@ -138,6 +141,7 @@ class Log:
         with named_failure(self.path.name, self.path.parent):
             self.file.write(line)
             self.file.flush()
+        self.digest.update(line.encode())
 
     def sync(self) -> None:
         """Make sure that the rows survive a power failure: a checkpoint must never be ahead of them."""

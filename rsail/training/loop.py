@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from rsail.checks import require
+from rsail.files import text_digest
 from rsail.lm import (
     Samples,
     check_prompts,
@@ -49,8 +50,8 @@ from rsail.training.state import State, begin_round, begin_run, begins_round, pa
 def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None = None) -> Path:
     """Train `config.model` online against `config.oracle`; returns the folder of the run.
 
-    The folder holds ``run.json`` (configuration and reference), ``metrics.jsonl`` (one line per step),
-    ``rounds.jsonl`` (hashes of the reference and of stored pairs), ``evaluations.jsonl``, ``timings.jsonl``,
+    The folder holds ``run.json`` (configuration, reference, prompts, versions), ``metrics.jsonl`` (one line per
+    step), ``rounds.jsonl`` (hashes of the reference and of stored pairs), ``evaluations.jsonl``, ``timings.jsonl``,
     checkpoints and, in the end, ``model/``. With `resume` a run that was interrupted goes on from its last checkpoint
     and gives the numbers of an uninterrupted one; a finished run is
     left as it is. `progress` None shows a bar only on a terminal.
@@ -69,7 +70,12 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
     check_prompts(policy, tokenizer, task.train_prompts + task.eval_prompts, config.max_new_tokens)
     settings = {k: v for k, v in config.to_dict().items() if k != "output_dir"}
     with exclusive(folder):
-        open_run(folder, {"config": settings, "reference": fingerprint(policy)}, resume=resume)
+        identity = {
+            "config": settings,
+            "reference": fingerprint(policy),
+            "prompts": text_digest(task.train_prompts + task.eval_prompts),
+        }
+        open_run(folder, identity, resume=resume)
         if not (folder / "model").exists():
             with stop_requests() as stopping:
                 _go_on(config, folder, accelerator, policy, tokenizer, task, progress, stopping)
@@ -91,8 +97,8 @@ def _go_on(config, folder, accelerator, policy, tokenizer, task, progress, stopp
     logs = {name: Log(folder / f"{name}.jsonl", done) for name in ("metrics", "evaluations", "rounds")}
     # Steps that are done again took their time twice: nothing is dropped here.
     logs["timings"] = Log(folder / "timings.jsonl", config.steps)
-    check_logs(config, logs, done)
     if done:
+        check_logs(config, logs, done, parts["logs"])
         restore_parts(state, parts)
     else:
         begin_run(config, state)
@@ -122,7 +128,8 @@ def _go_on(config, folder, accelerator, policy, tokenizer, task, progress, stopp
         if stop or step == config.steps or step % config.checkpoint_every == 0:
             for log in logs.values():
                 log.sync()
-            save_checkpoint(folder, step, state.sampler, optimizer, generators, parts_of(state))
+            parts = {**parts_of(state), "logs": _log_digests(logs)}
+            save_checkpoint(folder, step, state.sampler, optimizer, generators, parts)
         if stop:
             raise Terminated(f"stopped by SIGTERM after step {step}; --resume goes on from there")
     save_model(state.sampler, tokenizer, folder / "model")
@@ -206,8 +213,13 @@ def evaluates(config: OnlineConfig, step: int) -> bool:
     return due or step in (0, config.steps)
 
 
-def check_logs(config: OnlineConfig, logs: dict[str, Log], done: int) -> None:
-    """Raise unless the logs of a resumed run are complete through its checkpoint of step `done`."""
+def _log_digests(logs: dict[str, Log]) -> dict[str, str]:
+    """SHA-256 of the logs whose rows a resumed run does not make again."""
+    return {name: log.digest.hexdigest() for name, log in logs.items() if name != "timings"}
+
+
+def check_logs(config: OnlineConfig, logs: dict[str, Log], done: int, digests: dict[str, str]) -> None:
+    """Raise unless the logs of a resumed run are those of its checkpoint of step `done`: complete, and unchanged."""
     wanted = {
         "metrics": list(range(1, done + 1)),
         "evaluations": [step for step in range(done + 1) if evaluates(config, step)],
@@ -216,8 +228,12 @@ def check_logs(config: OnlineConfig, logs: dict[str, Log], done: int) -> None:
     for name, steps in wanted.items():
         found = logs[name].steps
         require(
-            found == steps or done == 0,
+            found == steps,
             str(logs[name].path), f"{len(found)} rows", f"a log with {len(steps)} rows through step {done}",
+        )  # fmt: skip
+        require(
+            logs[name].digest.hexdigest() == digests[name],
+            str(logs[name].path), "other rows", f"as it was when step {done} was saved",
         )  # fmt: skip
 
 

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rsail import language
+from rsail.files import SUMS
 from rsail.lm import fingerprint, frozen_copy, load_model, response_log_probs, save_model
-from rsail.lm.model import SUMS
 
 from .small_models import left_padded, right_padded, small_model
 

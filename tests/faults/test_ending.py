@@ -239,7 +239,7 @@ def test_responses_that_are_all_empty_or_never_end_are_learned_from_like_others(
 ):
     """All are the same then: nothing to tell apart, no penalty, finite gradients."""
     _, tokenizer = load_model(whole[0]["model"])
-    token = tokenizer.eos_token_id if ends else tokenizer.get_vocab()["good"]
+    token = tokenizer.eos_token_id if ends else len(tokenizer) - 1
     monkeypatch.setattr(
         "rsail.lm.sampling.inverse_transform", lambda logits, uniforms: torch.full((len(logits),), token)
     )
@@ -301,7 +301,7 @@ def test_another_error_in_a_step_is_not_taken_for_a_lack_of_memory(run, monkeypa
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     before_step(monkeypatch, 2, fail)
-    with pytest.raises(RuntimeError, match="^mat1 and mat2"):
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
         run()
 
 

@@ -182,7 +182,7 @@ def test_a_log_with_one_other_digit_is_named(run, monkeypatch, tmp_path, name):
     interrupted(run, monkeypatch)
     path = tmp_path / "run" / f"{name}.jsonl"
     row, *rest = path.read_text().splitlines(keepends=True)
-    digit = max(found.start() for found in re.finditer("[0-8]", row))
+    digit = re.search(r"(?<=\.)[0-8]|(?<=[a-f])[0-8]", row).start()  # of a number or a hash
     path.write_text("".join([row[:digit] + str(int(row[digit]) + 1) + row[digit + 1 :], *rest]))
     with pytest.raises(ValueError, match=rf"{name}\.jsonl must be as it was when step 4 was saved"):
         run(resume=True)

@@ -17,6 +17,7 @@ from rsail.tasks import Task, load_task
 from rsail.training.checkpoint import read_run
 from rsail.training.config import OnlineConfig, build
 from rsail.training.measures import check_finite, identical_pairs, judge, mean, pair_losses, sequence_measures
+from rsail.training.memory import EVALUATION, settings_named
 
 RESPONSES = 4
 ROWS_ALONE = 8  # responses judged a second time, alone, in each evaluation
@@ -49,7 +50,8 @@ def evaluate(run: str | Path, *, output: str | Path | None = None) -> dict:
     device = Accelerator().device
     policy, reference = policy.to(device), reference.to(device)
     task = load_task(config.task, eval_prompts=config.evaluation_prompts)
-    metrics = evaluate_policy(config, policy, reference, tokenizer, task)
+    with settings_named("evaluation", config, EVALUATION):
+        metrics = evaluate_policy(config, policy, reference, tokenizer, task)
     write_atomically(output, json.dumps(metrics, indent=1, sort_keys=True, allow_nan=False) + "\n")
     return metrics
 

@@ -42,7 +42,7 @@ from rsail.training.config import OnlineConfig
 from rsail.training.context import batch_context, embedded, group_indices
 from rsail.training.evaluation import evaluate_policy
 from rsail.training.measures import check_finite, judge, step_metrics
-from rsail.training.memory import EVALUATION, STEP, settings_named
+from rsail.training.memory import EVALUATION, STEP, STORED, settings_named
 from rsail.training.objective import online_loss
 from rsail.training.state import State, begin_round, begin_run, begins_round, parts_of, restore_parts
 
@@ -101,7 +101,8 @@ def _go_on(config, folder, accelerator, policy, tokenizer, task, progress, stopp
         check_logs(config, logs, done, parts["logs"])
         restore_parts(state, parts)
     else:
-        begin_run(config, state)
+        with settings_named("begin of the run", config, STORED):
+            begin_run(config, state)
 
     def evaluate_now(step: int) -> None:
         where = f"evaluation after step {step}"
@@ -116,7 +117,9 @@ def _go_on(config, folder, accelerator, policy, tokenizer, task, progress, stopp
         steps, initial=done, total=config.steps, disable=None if progress is None else not progress
     ):
         if begins_round(config, step):
-            logs["rounds"].append({"step": step, **begin_round(config, state)})
+            with settings_named(f"begin of the round of step {step}", config, STORED):
+                hashes = begin_round(config, state)
+            logs["rounds"].append({"step": step, **hashes})
         with _divergence_named(f"step {step}"), settings_named(f"step {step}", config, STEP):
             metrics, seconds = online_step(config, state)
         check_finite(f"step {step}", metrics)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from operator import attrgetter
 
 import torch
 
-# What a step holds at once grows with each of these.
+# What a step, a set of pairs that is kept, an evaluation holds at once grows with each of these.
 STEP = ("prompts_per_step", "responses_per_prompt", "max_new_tokens")
+STORED = ("collection.stored_prompts", "responses_per_prompt", "max_new_tokens")
 EVALUATION = ("evaluation_prompts", "max_new_tokens")
 
 
@@ -19,7 +21,7 @@ def settings_named(where: str, config, names: tuple[str, ...]):
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise
-        settings = ", ".join(f"{name} (now {getattr(config, name)})" for name in names)
+        settings = ", ".join(f"{name} (now {attrgetter(name)(config)})" for name in names)
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         raise MemoryError(
             f"{where}: out of memory; lower one of {settings}, in a new output_dir: {reason}"

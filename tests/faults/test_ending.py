@@ -282,6 +282,18 @@ def test_a_step_without_memory_names_the_settings_to_lower(run):
     assert f"responses_per_prompt (now {2**42}), max_new_tokens (now 12)" in str(caught.value)
 
 
+@pytest.mark.parametrize("when", ["begin_run", "begin_round"])
+def test_stored_pairs_without_memory_name_their_setting(run, monkeypatch, when):
+    def fail(*_):
+        torch.empty(2**50)  # 4 PiB
+
+    monkeypatch.setattr(loop, when, fail)
+    with pytest.raises(
+        MemoryError, match=r"begin of the (run|round of step 1): .*collection\.stored_prompts \(now"
+    ):
+        run()
+
+
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError()]
 )

@@ -1,6 +1,8 @@
 """Work done in a forked child to which something happens: a kill or a refusal at its n-th file operation or byte."""
 
+import builtins
 import errno
+import io
 import os
 import resource
 import signal
@@ -35,8 +37,8 @@ def forked(prepare: Callable[[], None], work: Callable[[], object]) -> tuple[int
 def at_operation(number: int, act: Callable[[str], None]) -> Callable[[], None]:
     """What a child prepares so that `act(kind)` happens at its change `number` of the disk and at every later one.
 
-    A change is a file opened for writing or created, a folder made, a rename, a removal, or an fsync. Libraries that
-    write from C++ or Rust are not seen here; `at_byte` sees them.
+    A change is a file opened for writing or created (before, and when it is there and empty), a folder made, a rename,
+    a removal, or an fsync. Libraries that write from C++ or Rust are not seen here; `at_byte` sees them.
     """
 
     def prepare() -> None:
@@ -52,6 +54,14 @@ def at_operation(number: int, act: Callable[[str], None]) -> Callable[[], None]:
             ) or event in CHANGES:
                 happen(event)
 
+        def counted_open(*arguments, **options):
+            file = opened(*arguments, **options)
+            if file.writable():
+                happen("opened")
+            return file
+
+        opened = io.open
+        builtins.open = io.open = counted_open  # the second is pathlib's
         sys.addaudithook(hook)
         os.fsync = lambda handle: happen("fsync")  # what it is for, a power failure, does not happen here
 
@@ -84,7 +94,9 @@ def read_only(kind: str) -> None:
     raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
-def every_operation(act: Callable[[str], None], work: Callable[[], object]) -> Iterator[tuple[int, str]]:
+def every_operation(
+    act: Callable[[str], None], work: Callable[[], object], stride: int = 1
+) -> Iterator[tuple[int, str]]:
     """Status and message of one child for each of its changes, `act` being done at that one; the last one ends well.
 
     The caller puts everything back between two of them.
@@ -94,4 +106,4 @@ def every_operation(act: Callable[[str], None], work: Callable[[], object]) -> I
         status, said = forked(at_operation(number, act), work)
         assert status != 3, "an error that is no OSError"
         yield status, said
-        number += 1
+        number += stride

@@ -108,7 +108,8 @@ def _collection_rules(config) -> Rules:
     asked_before = needs_offline_set(config) or a_round or scheme in ("best_worst", "rejection")
     oracle = config.oracle.kind
     expected = (
-        "another one where it chooses responses or its labels are stored: it follows the policy of the moment"
+        "another one where the oracle chooses responses or its labels are stored: "
+        "it needs the policy of the step in which they are learned from"
     )
     yield asked_before and oracle == "worst_case", "oracle.kind", oracle, expected
 
@@ -157,19 +158,15 @@ def _addition_rules(config) -> Rules:
     name, value = "addition.term_samples", addition.term_samples
     yield term not in EXTRA_FROM and value > 1, name, value, f"1 {with_term}, which draws no responses"
     name = "addition.term"
-    yield term == "xpo" and scheme != "hybrid", name, term, "another one without collection.scheme 'hybrid'"
-    yield (
-        term == "pessimism" and scheme != "offline",
-        name,
-        term,
-        "another one without collection.scheme 'offline'",
-    )
+    for needs_it, needed in (("xpo", "hybrid"), ("pessimism", "offline")):
+        expected = f"another one with collection.scheme {scheme!r}: it needs {needed!r}"
+        yield term == needs_it and scheme != needed, name, term, expected
     of_pairs = term in ("pessimism", "spac_anchored", "spac_smoothed")
     yield (
         of_pairs and kind != "pair",
         name,
         term,
-        f"another one with loss {config.loss!r}, which is not of pairs",
+        f"another one with loss {config.loss!r}: it needs one of pair scores",
     )
 
     name, value = "addition.wasserstein", addition.wasserstein

@@ -6,11 +6,12 @@ SETTINGS = {"beta": 0.7, "baseline": "log2", "prompts_per_step": 8}
 # What is changed so that every term weighs enough to be missed, and settings that no method has.
 STRONG = {"addition": {"term_weight": 0.6}}
 CHANGES = {
-    "sail_revkl": STRONG, "xpo": STRONG, "selm": STRONG, "copo": STRONG, "vpo": STRONG, "vpo_offline": STRONG,
+    "sail_revkl": STRONG, "xpo": STRONG, "selm": STRONG, "vpo": STRONG, "vpo_offline": STRONG,
     "hypo": STRONG, "gshf_offline": STRONG, "group_robust": {"addition": {"reweighting_strength": 0.8}},
     "listwise_pl": {"responses_per_prompt": 3},
     "chi2_rebel": {"addition": {"reweighting_strength": 0.3}},
-    "kldpo": {"addition": {"reweighting_strength": 0.5}},
+    "copo": {"addition": {"term_weight": 6.0}},
+    "kldpo": {"addition": {"reweighting_strength": 0.5}}, "kl_rebel": {"addition": {"reweighting_strength": 4.0}},
     "iterative_dpo": {"collection": {"candidates": 3}}, "gshf_online": {"collection": {"candidates": 2}},
     "rso": {"collection": {"candidates": 3}}, "multi_step_rso": {"collection": {"candidates": 3}},
 }  # fmt: skip
@@ -62,7 +63,7 @@ EXTRA = {
     "spac with a share": (
         "spac",
         {
-            "collection": {"scheme": "on_policy", "offline_share": 0.25}, "addition": {"term_weight": 1.5},
+            "collection": {"scheme": "on_policy", "offline_share": 0.25},
         },
     ),
     "spac_anchored with a share": (

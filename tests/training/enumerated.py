@@ -162,9 +162,7 @@ def _response_law(config, world, own):
     rules = {
         "best_worst": lambda x: chosen_law(n, policy[x], k, best_and_worst(world.preferences[x])),
         "enhancer": lambda x: chosen_law(1 + n, policy[x], k, farthest(world.features[x])),
-        "rejection": lambda x: chosen_law(
-            n, reference[x], k, accepted(world.preferences[x], config.beta, k)
-        ),
+        "rejection": lambda x: chosen_law(n, reference[x], k, accepted(world.preferences[x], config.beta, k)),
     }
     return np.stack([rules[scheme](x) for x in range(len(policy))])
 

@@ -27,7 +27,9 @@ def pair_loss(config, h, label):
     if config.loss == "dpo":
         return dpo
     if config.loss == "robust_sail":
-        soft = config.labels == "probability"  # a label is not doubted beyond 0 or 1, and so not clipped against
+        soft = (
+            config.labels == "probability"
+        )  # a label is not doubted beyond 0 or 1, and so not clipped against
         room = np.minimum(config.rho, np.where(h > 0, label, 1 - label)) if soft else config.rho
         return dpo + room * np.abs(u)
     if config.loss == "cdpo":
@@ -124,7 +126,10 @@ def lists(world):
 
 def list_scores(world):
     """What the oracle makes of the responses of every list of three, (X, Y^3, 3)."""
-    return np.array([[scores_of(table, chosen) for chosen in lists(world)] for table in world.preferences])
+    if "scores" not in world.laws:
+        rows = [[scores_of(table, chosen) for chosen in lists(world)] for table in world.preferences]
+        world.laws["scores"] = np.array(rows)
+    return world.laws["scores"]
 
 
 def list_law(law, labels, scores):

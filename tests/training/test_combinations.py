@@ -38,7 +38,7 @@ OWN = ["loss=dpo", "labels=policy", "addition.preference_weight=1"]
         ),
         (
             [*OFFLINE, "oracle.kind=worst_case", "oracle.strength=0.1"],
-            "oracle.kind must be another one where it chooses responses or its labels are stored",
+            "oracle.kind must be another one where the oracle chooses responses or its labels are stored: it needs the",
         ),
         (
             ["collection.offline_share=0.5", "oracle.kind=worst_case", "oracle.strength=0.1"],
@@ -110,15 +110,21 @@ OWN = ["loss=dpo", "labels=policy", "addition.preference_weight=1"]
         (["addition.term_weight=1"], "addition.term_weight must be 0 with addition.term 'none', got 1"),
         (["addition.term=hypo"], "addition.term_weight must be > 0 with addition.term 'hypo', got 0"),
         (["addition.term_samples=2"], "addition.term_samples must be 1 with addition.term 'none'"),
-        (["addition.term=xpo", "addition.term_weight=1"], "addition.term must be another one without"),
-        (["addition.term=pessimism", "addition.term_weight=1"], "addition.term must be another one without"),
+        (
+            ["addition.term=xpo", "addition.term_weight=1"],
+            "addition.term must be another one with collection.scheme 'on_policy': it needs 'hybrid', got 'xpo'",
+        ),
+        (
+            ["addition.term=pessimism", "addition.term_weight=1"],
+            "addition.term must be another one with collection.scheme 'on_policy': it needs 'offline', got",
+        ),
         (
             [*OFFLINE, "loss=rebel", "addition.term=pessimism", "addition.term_weight=1"],
-            "addition.term must be another one with loss 'rebel', which is not of pairs",
+            "addition.term must be another one with loss 'rebel': it needs one of pair scores, got 'pessimism'",
         ),
         (
             [*OFFLINE, "loss=chi_po", "addition.term=spac_anchored", "addition.term_weight=1"],
-            "addition.term must be another one with loss 'chi_po', which is not of pairs",
+            "addition.term must be another one with loss 'chi_po': it needs one of pair scores, got 'spac_anchored'",
         ),
         (["collection.scheme=offline"], "score_weight must be 0 unless the pairs of every step are drawn from"),
         (

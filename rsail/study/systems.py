@@ -12,9 +12,10 @@ LEFT_OUT = {
         "models of their own; the losses are here, with the bonus and the distances as arguments"
     ),
     "ROPO's filtering and resampling of prompts": "its schedule and its weights were not found",
-    "Nash learning with a preference model, on a language model": (
+    "Nash learning with a preference model and its tournaments (ELHF), on a language model": (
         "every oracle of the language tasks answers from one reward; solved exactly in notebook 06"
     ),
+    "oracles with noise of their own per annotator or group": "an oracle has one strength for all prompts",
     "known by abstract only: Mandal et al. (2503.00539), DRTO (2604.08577), W-DRRO (2605.00155), DoRA (2504.05831), "
     "Hölder-DPO (2505.17859), wDPO (2603.07211), symmetric losses (2505.24709)": (
         "an abstract does not say enough to implement the method that is meant"
@@ -61,6 +62,10 @@ _TERMS = "objectives/test_terms.py"
 _GRADIENT = (
     "training/test_method_gradients.py::test_the_expected_gradient_is_the_derivative_of_the_stated_objective"
 )
+_SAMPLED = (
+    "training/test_sampled_gradient.py"
+    "::test_the_mean_gradient_of_sampled_steps_is_the_derivative_of_the_stated_objective"
+)
 _SAIL = "exact/test_sail_family.py"
 
 SYSTEMS = [
@@ -85,6 +90,7 @@ SYSTEMS = [
         "SAIL, DPP", "2406.15567", ("rsail.exact.sail_family", "rsail.objectives.sail_surrogate"),
         (f"{_SAIL}::test_objectives_gradients_and_terms",), ("DPP",), ("sail_dpp",),
         "the exact response term, not the published hook (`rsail.objectives.released.sail_response_hook`)",
+        differs_trained="whole prompts, not single pairs, are mixed with the offline set",
     ),
     System(
         "SAIL, DPR", "2406.15567", ("rsail.exact.sail_family", "rsail.objectives.sail_surrogate"),
@@ -123,7 +129,7 @@ SYSTEMS = [
     System(
         "ROPO", "2404.04102", (f"{_L}.ropo_loss",),
         (f"{_LABELS}::test_ropo_has_its_slope_and_its_largest_slope_is_one",), ("ROPO",), ("ropo",),
-        "the loss only, its second term second-hand; values of alpha were not found",
+        "the loss only, its second term second-hand; values of alpha were not found; no filter, no refill of the data",
     ),
     System(
         "χPO", "2407.13399", ("rsail.objectives.chi_po_loss",),
@@ -165,7 +171,10 @@ SYSTEMS = [
         (f"{_WEIGHTS}::test_descent_and_group_weights_meet_at_the_saddle_point", _GRADIENT),
         ("group-robust DPO",), ("group_robust",),
         differs_exact="the policy is optimal for the groups' weights in every step, not one gradient step along",
-        differs_trained="groups are the task's kinds of prompts",
+        differs_trained=(
+            "groups are the task's kinds of prompts; without the trade-off with the plain mean, which "
+            "`rsail.objectives.group_robust` has"
+        ),
     ),
     # Regression on rewards, lists.
     System(
@@ -213,14 +222,16 @@ SYSTEMS = [
         (f"{_TERMS}::test_selm_is_optimistic_vpo_calibrated_at_the_reference_and_reweights_own_samples",),
         ("SELM",), ("selm",), "the paper ranks an own response with its dataset's pair",
         "ranked with two responses of the first reference, by the reward that DPO fits",
-        "best and worst of three own responses, by the oracle",
+        "best and worst of three own responses, by the oracle; pairs of the step, where the paper passes over "
+        "those of a round",
     ),
     System(
         "COPO", "2501.12735", (f"{_T}.copo", "rsail.objectives.count_bonus"),
-        (f"{_TERMS}::test_copo_raises_a_response_by_its_clipped_ratio_times_its_bonus",), ("COPO",), ("copo",),
+        (f"{_TERMS}::test_copo_raises_a_response_by_its_clipped_ratio_times_its_bonus", _SAMPLED), ("COPO",), ("copo",),
         "no coin-flip network",
         "expected visits in place of counts; any two own responses, at the oracle's probability",
-        "an uncertainty of linear features in place of counts; best and worst of three, by the oracle",
+        "an uncertainty of linear features in place of counts, nearly the same for all responses where their features "
+        "are; best and worst of three, by the oracle, new in each step",
     ),
     System(
         "HyPO", "2406.01462", (f"{_T}.hypo",),
@@ -251,14 +262,15 @@ SYSTEMS = [
     # Collection of data, planning, games.
     System(
         "online DPO (OAIF)", "2402.04792", ("rsail.training.objective.online_loss",),
-        ("training/test_method_gradients.py::test_the_expected_gradient_is_the_derivative_of_the_stated_objective",),
-        ("online DPO",), ("online_dpo",), "the oracle in place of a language model's judgement",
+        (_GRADIENT, _SAMPLED), ("online DPO",), ("online_dpo",), "the oracle in place of a language model's judgement",
     ),
     System(
         "iterative DPO", "2405.07863", ("rsail.exact.rejection.best_worst_pair_law",),
-        ("exact/test_rejection.py::test_best_and_worst_of_n_by_enumeration",), ("iterative DPO",), ("iterative_dpo",),
-        "one temperature; fixed reference, as in the paper",
-        "candidates are ranked by the reward that DPO fits", "by the oracle",
+        ("exact/test_rejection.py::test_best_and_worst_of_n_by_enumeration", _SAMPLED),
+        ("iterative DPO",), ("iterative_dpo",),
+        "one temperature, where the paper has two; fixed reference, as in the paper",
+        "candidates are ranked by the reward that DPO fits",
+        "by the oracle; the pairs of the round, without those of earlier rounds and of the offline set",
     ),
     System(
         "GSHF, offline", "2312.11456", ("rsail.exact.pessimism", "rsail.objectives.pessimistic_score"),
@@ -269,7 +281,7 @@ SYSTEMS = [
     ),
     System(
         "GSHF, online", "2312.11456", ("rsail.exact.exploration",),
-        ("exact/test_exploration.py::test_the_enhancer_is_in_its_set_and_the_best_of_all_directions",),
+        ("exact/test_exploration.py::test_the_enhancer_is_in_its_set_and_the_best_of_all_directions", _SAMPLED),
         (), ("gshf_online",),
         differs_trained="the enhancer chooses among samples, as published code does; earlier pairs are not kept",
     ),
@@ -292,14 +304,17 @@ SYSTEMS = [
     ),
     System(
         "RSO", "2309.06657", ("rsail.exact.rejection.rejection_sampling", "rsail.training.collection.accept"),
-        ("exact/test_rejection.py::test_rejection_sampling_gives_the_gibbs_policy",), ("RSO",), ("rso",),
+        ("exact/test_rejection.py::test_rejection_sampling_gives_the_gibbs_policy", _SAMPLED), ("RSO",), ("rso",),
         differs_exact="the law in the limit of many candidates; the reward is the one that DPO fits",
         differs_trained="scores are the oracle's, the largest is that of the candidates",
     ),
     System(
         "multi-step RSO", "2312.11456", ("rsail.exact.rejection.multi_step_rejection",),
         ("exact/test_rejection.py::test_hops_end_at_the_last_gibbs_policy_and_share_its_rate",),
-        (), ("multi_step_rso",), differs_trained="each round starts from the last policy",
+        (), ("multi_step_rso",), differs_trained=(
+            "each round starts from the last policy, at one temperature instead of a falling schedule; "
+            "earlier pairs are not kept"
+        ),
     ),
     System(
         "best of n", "2009.01325", ("rsail.exact.rejection.best_of_n_law",),

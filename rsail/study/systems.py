@@ -15,7 +15,6 @@ LEFT_OUT = {
     "Nash learning with a preference model and its tournaments (ELHF), on a language model": (
         "every oracle of the language tasks answers from one reward; solved exactly in notebook 06"
     ),
-    "oracles with noise of their own per annotator or group": "an oracle has one strength for all prompts",
     "known by abstract only: Mandal et al. (2503.00539), DRTO (2604.08577), W-DRRO (2605.00155), DoRA (2504.05831), "
     "Hölder-DPO (2505.17859), wDPO (2603.07211), symmetric losses (2505.24709)": (
         "an abstract does not say enough to implement the method that is meant"
@@ -115,6 +114,7 @@ SYSTEMS = [
         "rDPO", "2403.00409", (f"{_L}.rdpo_loss",),
         ("objectives/test_losses.py::test_rdpo_averaged_over_flipped_labels_is_the_clean_dpo_loss",),
         ("rDPO",), ("rdpo",),
+        differs_trained="an oracle has one flip rate for all prompts, none per annotator or group",
     ),
     System(
         "IPO", "2310.12036", (f"{_L}.ipo_loss",),

@@ -2,10 +2,11 @@
 
 `test_method_gradients` gives the objective a whole law with its probabilities. Here `online_step` collects, asks the
 oracle, scores and differentiates, on models whose responses can be listed, many times over; its mean gradient is held
-against the derivative of `stated` by its own standard error. Every method is here: COPO and the enhancer with the
-features of the initial model and nothing seen before, pessimism with the uncertainty that a large offline set leaves,
-Wasserstein balls with the penalty of the whole law. Left out are variants that draw as another case does and differ
-in a number of the objective alone (`SAME_DRAWS`).
+against the derivative of `stated` by its own standard error. Every method is here (the first step of multi-step RSO is
+RSO's): COPO and the enhancer with the features of the initial model and nothing seen before, pessimism with the
+uncertainty that a large offline set leaves, Wasserstein balls with the penalty of the whole law. (Features of the
+policy would choose nearly the same pairs here: `test_collection` tells which model they are of.) Left out are variants
+that draw as another case does and differ in a number of the objective alone (`SAME_DRAWS`).
 """
 
 import numpy as np

@@ -1,0 +1,4 @@
+"""Mutation testing with mutmut: which of its changes to `rsail.exact` and `rsail.objectives` the tests notice.
+
+mutmut is no part of the locked environment (`pip install 'rsail[mutation]'`); reading and showing the record needs no mutmut.
+"""

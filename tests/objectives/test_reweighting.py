@@ -354,6 +354,7 @@ def test_descent_and_group_weights_meet_at_the_saddle_point():
 def test_group_means_and_their_robust_sum():
     losses, groups = tensor([1.0, 3.0, 0.5, 2.0]), torch.tensor([0, 0, 2, 0])
     assert group_means(losses, groups, 4).tolist() == [2.0, 0.0, 0.5, 0.0]
+    assert group_means(losses, torch.zeros(4, dtype=torch.int64), 1).tolist() == [1.625]
     weighted = group_means(losses, groups, 4, probs=tensor([0.1, 0.2, 0.6, 0.1]))
     assert weighted.tolist() == pytest.approx([(0.1 + 0.6 + 0.2) / 0.4, 0, 0.5, 0])
     per_group, law = tensor([2.0, 0.5]), tensor([0.9, 0.1])

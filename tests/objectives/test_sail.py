@@ -173,6 +173,14 @@ def test_all_weights_zero_is_dpo_bit_for_bit():
     assert torch.equal(sail_surrogate(score, 0.3, log_probs, log_probs, beta=BETA, **options), nominal)
 
 
+def test_without_the_score_the_surrogate_is_that_of_the_preference():
+    score, log_probs = tensor([-2.0, 0.3]), tensor([-3.0, -4.0])
+    found = sail_surrogate(
+        score, 0.3, log_probs, log_probs, beta=BETA, preference_weight=0.4, score_weight=0.0
+    )
+    torch.testing.assert_close(found, preference_surrogate(score, 0.3, beta=BETA, weight=0.4))
+
+
 def test_bad_arguments_are_named():
     score = tensor([0.3])
     for call, message in (

@@ -73,6 +73,16 @@ def test_mean_and_covariance_of_one_prompt(case, baseline, count):
     assert_allclose(estimators.batch_covariance(terms, baseline, count, 3), covariance / 3, atol=1e-14)
 
 
+def test_named_constants_and_the_least_number_of_responses(case):
+    terms = case[2]
+    for name, value in (("none", 0.0), ("log2", LOG2)):
+        for covariance in (estimators.batch_covariance, estimators.independent_pairs_covariance):
+            assert np.array_equal(covariance(terms, name, 4, 1), covariance(terms, value, 4, 1))
+    assert np.array_equal(
+        estimators.mean_gradient(terms, "plain_mean"), estimators.mean_gradient(terms, "plain_mean", 3)
+    )
+
+
 def test_disjoint_pairs_are_the_per_response_baseline(case):
     _, _, terms = case
     for responses in product(range(3), repeat=4):

@@ -23,6 +23,7 @@ MESSAGE_ARGUMENTS = {
     "alike": (0, 2),
     "probability": (0, 2),
 }
+MESSAGE_KEYWORDS = {"base_law": ("name", "law")}
 CONTEXT = 30  # characters shown on each side of a change
 
 
@@ -82,6 +83,7 @@ class _Messages(ast.NodeTransformer):
             for k in MESSAGE_ARGUMENTS.get(called, ()):
                 if k < len(node.args):
                     node.args[k] = ast.Constant("message")
+            node.keywords = [k for k in node.keywords if k.arg not in MESSAGE_KEYWORDS.get(called, ())]
         return node
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:

@@ -83,6 +83,12 @@ def test_every_baseline_is_enumerated():
     assert {kind for kind, *_ in CASES} == set(BASELINES)
 
 
+def test_the_constant_baseline_is_the_loss_at_the_reference():
+    losses = torch.full((2, 3), 0.3, dtype=torch.float64)
+    for value in baseline(losses, "log2", 3):
+        assert torch.equal(value, torch.full_like(losses, math.log(2)))
+
+
 def test_dropping_the_score_term_gives_another_gradient():
     problem = Problem(2, 3)
     difference = problem.exact_gradient(1.0) - problem.exact_gradient(0.0)

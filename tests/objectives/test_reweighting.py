@@ -196,6 +196,11 @@ def test_equal_losses_weigh_the_same_in_any_order(name):
     torch.testing.assert_close(weights(name, losses[order], option(name)), found[order], rtol=0, atol=1e-15)
 
 
+def test_a_loss_without_probability_at_the_edge_of_the_radius_gives_nothing():
+    worst = weights("tv_ball", tensor([0.0, 1.0, 2.0]), 0.3, tensor([0.3, 0.0, 0.7]))
+    assert worst.tolist() == pytest.approx([0.0, 0.0, 1.0], abs=1e-15)
+
+
 def test_the_total_variation_ball_leaves_the_support_in_equal_parts():
     worst = weights("tv_ball", tensor([2.0, 0.1, 0.5, 2.0]), 0.4, tensor([0.0, 0.3, 0.7, 0.0]))
     assert worst.tolist() == pytest.approx([0.2, 0.0, 0.6, 0.2], abs=1e-15)

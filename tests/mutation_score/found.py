@@ -22,6 +22,7 @@ MESSAGE_ARGUMENTS = {
     "floating": (0,),
     "alike": (0, 2),
     "probability": (0, 2),
+    "_parameter": (0,),
 }
 MESSAGE_KEYWORDS = {"base_law": ("name", "law")}
 CONTEXT = 30  # characters shown on each side of a change
@@ -79,7 +80,7 @@ class _Messages(ast.NodeTransformer):
         self.generic_visit(node)
         called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
         owner = getattr(node.func.value, "id", None) if isinstance(node.func, ast.Attribute) else "checks"
-        if owner in ("checks", "arguments"):
+        if owner in ("checks", "arguments", "self"):
             for k in MESSAGE_ARGUMENTS.get(called, ()):
                 if k < len(node.args):
                     node.args[k] = ast.Constant("message")

@@ -1,6 +1,7 @@
 """Unbiasedness of the gradient estimators by full enumeration: every tuple of samples, weighted by its probability."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest

@@ -325,3 +325,5 @@ def test_the_ends_of_the_options():
     torch.testing.assert_close(
         LOSSES["dpo_pro"](score, preference, beta=0.5), dpo_loss(score, preference, beta=0.5)
     )
+    sure = robust_sail_loss(score, preference, beta=0.5, rho=1.0)  # the adversary decides every answer
+    torch.testing.assert_close(sure, dpo_loss(score, tensor([1.0, 0.0]), beta=0.5))

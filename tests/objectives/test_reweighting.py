@@ -425,3 +425,15 @@ def test_other_bad_arguments_are_named():
         group_weights(tensor([1.0, 1.0]), losses, 1.0)
     with pytest.raises(ValueError, match=r"trade_off must be in \[0, 1\], got 2"):
         group_robust(losses, tensor([0.5, 0.5]), trade_off=2)
+
+
+def test_a_law_in_single_precision_may_be_off_by_its_rounding():
+    """A law of double losses that is itself in doubles must sum to 1 to nine digits, any other one to five."""
+    losses, off = tensor([1.0, 2.0]), tensor([0.5, 0.5 + 1e-6])
+    mean = REWEIGHTINGS["mean"]
+    for some, law in ((losses.float(), off), (losses, off.float()), (losses.float(), off.float())):
+        assert mean(some, probs=law).item() == pytest.approx(1.5, abs=1e-5)
+    with pytest.raises(ValueError, match=r"probs.sum\(\) must be 1"):
+        mean(losses, probs=off)
+    with pytest.raises(ValueError, match=r"probs.sum\(\) must be 1"):
+        mean(losses.float(), probs=tensor([0.5, 0.5 + 1e-4]))

@@ -1,5 +1,6 @@
 """Covariances by Hoeffding's decomposition against every batch there is, computed here from the definition."""
 
+from dataclasses import replace
 from itertools import combinations, product
 
 import numpy as np
@@ -114,26 +115,26 @@ def test_shrink_factors():
     assert [estimators.shrink_factor("plain_mean", k) for k in (2, 4)] == [0.0, 0.5]
 
 
-@pytest.mark.parametrize("count", [2, 3])
-def test_other_prompts(case, count):
-    _, _, terms = case
+@pytest.mark.parametrize(("count", "prompts", "responses"), [(2, 2, 3), (3, 2, 3), (2, 3, 2)])
+def test_other_prompts(count, prompts, responses):
+    rng = np.random.default_rng(5)
+    problem = FiniteProblem.from_rewards(
+        rng.normal(size=(2, responses, 2)), rng.normal(size=(2, responses)), beta=0.8, prompt_probs=[0.4, 0.6]
+    )
+    terms = estimators.pair_terms(problem, rng.normal(size=2), RHO)
     mean, second = 0.0, 0.0
-    for chosen in product(terms, repeat=2):
-        draws = list(product(range(3), repeat=count))
-        for left, right in product(draws, repeat=2):
-            weight = np.prod(
-                [t.weight * np.prod(t.probs[list(d)]) for t, d in zip(chosen, (left, right), strict=True)]
-            )
-            level = [
-                np.mean([t.losses[d[i], d[j]] for i, j in combinations(range(count), 2)])
-                for t, d in zip(chosen, (left, right), strict=True)
-            ]
-            gradient = 0.5 * (
-                prompt_gradient(chosen[0], left, level[1]) + prompt_gradient(chosen[1], right, level[0])
-            )
+    for chosen in product(terms, repeat=prompts):
+        for draws in product(product(range(responses), repeat=count), repeat=prompts):
+            batch = list(zip(chosen, draws, strict=True))
+            weight = np.prod([t.weight * np.prod(t.probs[list(d)]) for t, d in batch])
+            level = [np.mean([t.losses[d[i], d[j]] for i, j in combinations(range(count), 2)]) for t, d in batch]
+            gradient = 0.0
+            for k, (term, draw) in enumerate(batch):
+                others = np.mean(level[:k] + level[k + 1 :])
+                gradient = gradient + prompt_gradient(term, draw, others) / prompts
             mean, second = mean + weight * gradient, second + weight * np.outer(gradient, gradient)
     assert_allclose(
-        estimators.batch_covariance(terms, "other_prompts", count, 2),
+        estimators.batch_covariance(terms, "other_prompts", count, prompts),
         second - np.outer(mean, mean),
         atol=1e-13,
     )
@@ -177,6 +178,13 @@ def few_responses_pay():
     rng = np.random.default_rng(1)
     problem = FiniteProblem.from_rewards(rng.normal(size=(5, 4, 3)), 0.5 * rng.normal(size=(5, 4)), beta=0.1)
     return estimators.pair_terms(problem, 0.2 * rng.normal(size=3), RHO)
+
+
+def test_the_best_constant_of_small_scores_is_the_same(case):
+    _, _, terms = case
+    small = [replace(term.score_only(), scores=0.01 * term.scores) for term in terms]
+    search = minimize_scalar(lambda b: np.trace(estimators.batch_covariance(small, b, 3, 1)), tol=1e-10)
+    assert_allclose(np.trace(estimators.batch_covariance(small, "best_constant", 3, 1)), search.fun, rtol=1e-12)
 
 
 def test_the_best_count_is_the_minimum_of_the_cost():

@@ -62,7 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
     for file, outcomes in results.items():
         before = held.get(str(file), {})
         merged = record.outcomes_of(before) if options.alive and _unchanged(file, before) else {}
-        held[str(file)] = record.entry(file, found[file], merged | outcomes)
+        worth = {change.name for change in found[file] if not change.message_only}
+        merged = {name: outcome for name, outcome in (merged | outcomes).items() if name in worth}
+        held[str(file)] = record.entry(file, found[file], merged)
     entries = [held[str(file)] for file in files if str(file) in held]
     seconds = time.perf_counter() - start + (old["wall_time"] if options.alive or options.only else 0.0)
     config = {"per_module": None if options.all else options.per_module, "complete": list(COMPLETE)}
@@ -77,9 +79,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def choose(file: Path, found: list[Change], before: dict | None, options) -> list[str]:
     """Names of the mutants of a module that are to be run."""
-    if options.alive and before and _unchanged(file, before):
-        return [item["name"] for item in before["alive"]]
     worth = [change for change in found if not change.message_only]
+    if options.alive and before and _unchanged(file, before):
+        alive = {item["name"] for item in before["alive"]}
+        return [change.name for change in worth if change.name in alive]
     if not options.all and str(file) not in COMPLETE:
         worth = sample(worth, options.per_module, f"{options.seed}:{file}")
     return [change.name for change in worth]
@@ -102,12 +105,14 @@ def run_mutmut(chosen: dict[Path, list[str]], processes: int) -> dict[Path, dict
 
 
 def copy_project(folder: Path) -> None:
-    """Bring the copy in which mutmut works up to date; what it keeps from earlier runs stays."""
+    """Bring the copy in which mutmut works up to date; what it keeps of unchanged modules stays."""
     for name in project_files():
         old, new = ROOT / name, folder / name
         if not new.is_file() or new.read_bytes() != old.read_bytes():
             new.parent.mkdir(parents=True, exist_ok=True)
             new.write_bytes(old.read_bytes())
+            if name.startswith("tests/"):  # which tests reach a function is no longer known
+                (folder / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
 
 
 def _unchanged(file: Path, entry: dict | None) -> bool:

@@ -216,3 +216,5 @@ def test_the_published_chi_square_objective_has_no_minimum_below_one_half():
 
     assert value.item() == pytest.approx(objective(eta).item())
     assert objective(eta - 100) < objective(eta - 10) < value
+    eta, value, weights = chi2_without_one(losses, radius=50.0)  # nothing is worth more than the largest loss
+    assert eta == value == losses.max() and not weights.any()

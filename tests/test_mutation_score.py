@@ -66,7 +66,11 @@ def test_a_sample_is_drawn_by_its_seed_without_repetition():
 
 
 def test_every_module_was_run_and_the_score_is_at_least_90_percent():
-    modules = {path for folder in ("exact", "objectives") for path in (record.ROOT / "rsail" / folder).glob("[!_]*.py")}
+    modules = {
+        path
+        for folder in ("exact", "objectives")
+        for path in (record.ROOT / "rsail" / folder).glob("[!_]*.py")
+    }
     with_functions = {
         str(path.relative_to(record.ROOT))
         for path in modules

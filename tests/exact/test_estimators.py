@@ -127,7 +127,9 @@ def test_other_prompts(count, prompts, responses):
         for draws in product(product(range(responses), repeat=count), repeat=prompts):
             batch = list(zip(chosen, draws, strict=True))
             weight = np.prod([t.weight * np.prod(t.probs[list(d)]) for t, d in batch])
-            level = [np.mean([t.losses[d[i], d[j]] for i, j in combinations(range(count), 2)]) for t, d in batch]
+            level = [
+                np.mean([t.losses[d[i], d[j]] for i, j in combinations(range(count), 2)]) for t, d in batch
+            ]
             gradient = 0.0
             for k, (term, draw) in enumerate(batch):
                 others = np.mean(level[:k] + level[k + 1 :])
@@ -162,7 +164,9 @@ def test_independent_pairs_within_a_prompt(case):
     assert_allclose(estimators.independent_pairs_covariance(terms, "log2", 4, 3), expected / 3, atol=1e-14)
     all_pairs = estimators.batch_covariance(terms, "log2", 4, 1)
     assert np.trace(all_pairs) < np.trace(expected)
-    one_pair = [f(terms, "log2", 2, 1) for f in (estimators.independent_pairs_covariance, estimators.batch_covariance)]
+    one_pair = [
+        f(terms, "log2", 2, 1) for f in (estimators.independent_pairs_covariance, estimators.batch_covariance)
+    ]
     assert_allclose(*one_pair, atol=1e-15)
 
 
@@ -184,7 +188,9 @@ def test_the_best_constant_of_small_scores_is_the_same(case):
     _, _, terms = case
     small = [replace(term.score_only(), scores=0.01 * term.scores) for term in terms]
     search = minimize_scalar(lambda b: np.trace(estimators.batch_covariance(small, b, 3, 1)), tol=1e-10)
-    assert_allclose(np.trace(estimators.batch_covariance(small, "best_constant", 3, 1)), search.fun, rtol=1e-12)
+    assert_allclose(
+        np.trace(estimators.batch_covariance(small, "best_constant", 3, 1)), search.fun, rtol=1e-12
+    )
 
 
 def test_the_best_count_is_the_minimum_of_the_cost():

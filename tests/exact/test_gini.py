@@ -41,7 +41,9 @@ def test_known_laws():
     assert gini_mean_difference([3.0], [1.0]) == 0.0
     assert gini_mean_difference([0.0, 1.0], [0.5, 0.5]) == 0.5
     assert type(gini_mean_difference([0.0, 1.0], [0.5, 0.5])) is float
-    assert gini_mean_difference([0.0, 1.0], [0.5, 0.50005]) == 2 * 0.5 * 0.50005  # single precision's rounding passes
+    assert (
+        gini_mean_difference([0.0, 1.0], [0.5, 0.50005]) == 2 * 0.5 * 0.50005
+    )  # single precision's rounding passes
 
 
 def test_a_common_offset_costs_no_digits():

@@ -109,7 +109,9 @@ def test_pair_scores_may_be_off_by_rounding_at_their_scale_and_by_no_more():
     for size, off, fits in ((1e6, 1e-5, True), (1.0, 1e-5, False), (1.0, 0.5, False), (1e6, 0.1, False)):
         scores = np.array([[[0.0, size], [off - size, 0.0]]])
         if fits:
-            assert_allclose(losses.worst_case_preferences(preferences, scores, 0.1), [[[0.5, 0.4], [0.6, 0.5]]])
+            assert_allclose(
+                losses.worst_case_preferences(preferences, scores, 0.1), [[[0.5, 0.4], [0.6, 0.5]]]
+            )
         else:
             with pytest.raises(ValueError, match=r"pair_scores must be antisymmetric"):
                 losses.worst_case_preferences(preferences, scores, 0.1)

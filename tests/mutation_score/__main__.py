@@ -38,10 +38,14 @@ LEAST = 0.9
 
 def main(arguments: list[str] | None = None) -> int:
     """Draw, run, record; 1 if the score is below 90 %."""
-    parser = argparse.ArgumentParser(prog="python -m tests.mutation_score", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutation_score", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--per-module", type=int, default=40, help="mutants drawn of every other module (40)")
     parser.add_argument("--all", action="store_true", help="every mutant of every module (hours)")
-    parser.add_argument("--alive", action="store_true", help="those that lived, and modules that have changed")
+    parser.add_argument(
+        "--alive", action="store_true", help="those that lived, and modules that have changed"
+    )
     parser.add_argument("--only", action="append", default=[], metavar="PART", help="a part of a file's name")
     parser.add_argument("--seed", type=int, default=0, help="draws the sample (default 0)")
     parser.add_argument("--processes", type=int, default=1, help="how many at a time (default 1)")
@@ -51,7 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
     os.chdir(WORK)  # where mutmut looks for its settings
     old = record.read()
     held = {entry["module"]: entry for entry in old["history"]}
-    files = [path.relative_to(ROOT) for folder in FOLDERS for path in sorted((ROOT / folder).glob("[!_]*.py"))]
+    files = [
+        path.relative_to(ROOT) for folder in FOLDERS for path in sorted((ROOT / folder).glob("[!_]*.py"))
+    ]
     asked = [file for file in files if not options.only or any(part in str(file) for part in options.only)]
     found, chosen = {}, {}
     for file in asked:
@@ -92,7 +98,10 @@ def run_mutmut(chosen: dict[Path, list[str]], processes: int) -> dict[Path, dict
     """Outcomes by file and mutant, as mutmut names them ("killed", "survived", "no tests", "timeout", ...)."""
     from mutmut.stats import status_by_exit_code
 
-    full = {file: [f"{'.'.join(file.with_suffix('').parts)}.{name}" for name in some] for file, some in chosen.items()}
+    full = {
+        file: [f"{'.'.join(file.with_suffix('').parts)}.{name}" for name in some]
+        for file, some in chosen.items()
+    }
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
     environment.pop("PYTHONPATH", None)
     command = [str(Path(sys.executable).parent / "mutmut"), "run", "--max-children", str(processes)]

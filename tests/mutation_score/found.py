@@ -48,9 +48,7 @@ def changes(path: Path, root: Path) -> list[Change]:
 
 def of_mutated_source(code: str) -> list[Change]:
     """The mutants in a file that mutmut wrote: it holds each as a function of its own beside the original."""
-    functions = {
-        node.name: node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.FunctionDef)
-    }
+    functions = {node.name: node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.FunctionDef)}
     found = []
     for name, node in functions.items():
         stem, separator, number = name.rpartition("__mutmut_")

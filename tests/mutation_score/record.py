@@ -19,7 +19,9 @@ def read(path: Path = RECORD) -> dict:
     """The whole result; a result without modules where there is none yet."""
     from rsail.study.results import read_result
 
-    return read_result(path) if path.is_file() else {"history": [], "config": {}, "seeds": [], "wall_time": 0.0}
+    return (
+        read_result(path) if path.is_file() else {"history": [], "config": {}, "seeds": [], "wall_time": 0.0}
+    )
 
 
 def names(entry: dict) -> list[str]:

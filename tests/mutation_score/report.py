@@ -65,9 +65,7 @@ def weighted(entries: list[dict]) -> float:
 def table(result: dict) -> str:
     """One row per module; the numbers come from the record."""
     entries = result["history"]
-    rows = [
-        _row(entry["module"], entry["mutants"] - entry["messages"], score(entry)) for entry in entries
-    ]
+    rows = [_row(entry["module"], entry["mutants"] - entry["messages"], score(entry)) for entry in entries]
     everything = sum(entry["mutants"] - entry["messages"] for entry in entries)
     in_all = total(entries)
     rows.append(_row("all", everything, in_all))
@@ -95,7 +93,11 @@ def survivors(result: dict) -> str:
     ]
     for entry in result["history"]:
         rows = [
-            (_short(item["name"]), _code(item["change"]), reason(entry["module"], item["change"]) or "none yet")
+            (
+                _short(item["name"]),
+                _code(item["change"]),
+                reason(entry["module"], item["change"]) or "none yet",
+            )
             for item in entry["alive"]
         ]
         if rows:

@@ -159,7 +159,9 @@ def test_inputs_in_several_tensors_count_together():
 
 def test_a_single_loss_of_a_single_input_and_the_type_of_the_losses():
     point = tensor([[0.5, -2.0]]).requires_grad_()
-    assert wasserstein_penalty((3 * point).sum(1), point, radius=0.1).item() == pytest.approx(0.3 * math.sqrt(2))
+    assert wasserstein_penalty((3 * point).sum(1), point, radius=0.1).item() == pytest.approx(
+        0.3 * math.sqrt(2)
+    )
     single = wasserstein_penalty((3 * point).sum(1).float(), point, radius=0.1)
     assert single.dtype == torch.float32
 

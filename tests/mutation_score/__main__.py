@@ -105,7 +105,8 @@ def run_mutmut(chosen: dict[Path, list[str]], processes: int) -> dict[Path, dict
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
     environment.pop("PYTHONPATH", None)
     command = [str(Path(sys.executable).parent / "mutmut"), "run", "--max-children", str(processes)]
-    subprocess.run([*command, *sum(full.values(), [])], cwd=WORK, env=environment, check=True)
+    names = [name for some in full.values() for name in some]
+    subprocess.run([*command, *names], cwd=WORK, env=environment, check=True)
     outcomes = {}
     for file, some in full.items():
         codes = json.loads((WORK / "mutants" / f"{file}.meta").read_text())["exit_code_by_key"]

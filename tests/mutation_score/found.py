@@ -1,4 +1,4 @@
-"""What mutmut would change, without running anything: each mutant's name, its change, and what only changes a message."""
+"""What mutmut would change, without running anything: each mutant's name and change, and whether it is only a message."""
 
 from __future__ import annotations
 

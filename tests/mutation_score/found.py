@@ -1,4 +1,4 @@
-"""What mutmut would change, without running anything: each mutant's name and change, and whether it is only a message."""
+"""What mutmut would change, without running it: the name and the change of each mutant, and what is only a message."""
 
 from __future__ import annotations
 

@@ -44,6 +44,11 @@ BY_MODULE: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("_center", "points[1], np.inf", "another start of the search for the same center"),
         ("_center", "steps[first] <= 1.0", "a full step in either case"),
     ),
+    "rsail/exact/bandit.py": (
+        ("LinearBandit.draw", "<= expit", "a draw hits the edge of an interval with probability zero"),
+        ("_responses", "log_probs)[1]", "both entries are the same"),
+        ("_responses", "/ cumulative[:, -1]", "the sum of the probabilities is 1 but for rounding"),
+    ),
     "rsail/exact/bilevel.py": (
         (
             "pairwise",
@@ -122,9 +127,12 @@ BY_MODULE: dict[str, tuple[tuple[str, str, str], ...]] = {
     "rsail/exact/newton.py": (
         ("minimize", "(point)[:3]", "SciPy reads the first two"),
         ("minimize", "options={", SEARCH + " (Newton's steps follow)"),
-        ("minimize", "maxiter", "a limit on the work that no test reaches"),
+        ("solve", "max_steps: int", "a limit on the work that no test reaches"),
+        ("solve", "rcond=", SEARCH + " (the residual)"),
+        ("solve", "np.arange(2 if", SEARCH + " (the residual)"),
     ),
     "rsail/exact/pessimism.py": (
+        ("version_space_pessimism", "prompt_probs=None", "the value steers the search, its gradient ends it"),
         (
             "_minimize_on_ball",
             "tolerance=",
@@ -134,6 +142,12 @@ BY_MODULE: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "rsail/exact/planning.py": (
         ("clipped_surrogate_ascent", "axis=+1", "the array has two axes: the last one is axis 1"),
+    ),
+    "rsail/exact/radius.py": (
+        ("_pairs", "np.triu_indices(responses)", "a response against itself does not move and is dropped"),
+        ("_pairs", "axis=None", "a pair that does not move adds nothing"),
+        ("_steepest", "vstack([length])", "HiGHS converts the matrix"),
+        ("_steepest", "< 1e-11", EDGE),
     ),
     "rsail/exact/rejection.py": (
         (

@@ -118,6 +118,10 @@ def test_pair_scores_may_be_off_by_rounding_at_their_scale_and_by_no_more():
     assert losses.worst_case_preferences(np.zeros((0, 2, 2)), np.zeros((0, 2, 2)), 0.1).shape == (0, 2, 2)
 
 
+def test_pair_losses_of_single_precision_are_in_double():
+    assert all(loss.dtype == np.float64 for loss in losses.pair_losses(np.float32([0.5, -40.0]), 0.3))
+
+
 def test_far_apart_policies_stay_finite():
     policy = log_softmax([[0.0, -900.0, -1800.0]], axis=-1)
     reference = log_softmax([[-900.0, 0.0, 0.0]], axis=-1)

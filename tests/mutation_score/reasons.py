@@ -116,6 +116,8 @@ BY_MODULE: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("worst_case_preferences", "1e-09 * max(2.0", "a tolerance twice as large for scores below 2"),
         ("worst_case_preferences", "initial=1.0", "the larger of 1 and the scores in either case"),
         ("log_prob_gradient", "losses + LOG2", "subtracts another constant from the loss: E S = 0"),
+        ("effective_radius", "scores >= 0", "at h = 0 it is multiplied by |h| or sign(h), which are zero"),
+        ("_enumerate", "shape[:3]", "only the first two sizes are read"),
         ("endpoint_loss", "shape[:3]", "only the first two sizes are read"),
     ),
     "rsail/exact/moreau.py": (
@@ -128,6 +130,9 @@ BY_MODULE: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("minimize", "(point)[:3]", "SciPy reads the first two"),
         ("minimize", "options={", SEARCH + " (Newton's steps follow)"),
         ("solve", "max_steps: int", "a limit on the work that no test reaches"),
+        ("solve", "else 61", "a limit on the work that no test reaches"),
+        ("solve", "new_size < ", EDGE),
+        ("solve", "0.0001 / length", SEARCH + " (the residual)"),
         ("solve", "rcond=", SEARCH + " (the residual)"),
         ("solve", "np.arange(2 if", SEARCH + " (the residual)"),
     ),
@@ -142,6 +147,10 @@ BY_MODULE: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "rsail/exact/planning.py": (
         ("clipped_surrogate_ascent", "axis=+1", "the array has two axes: the last one is axis 1"),
+    ),
+    "rsail/exact/problem.py": (
+        ("FiniteProblem.__post_init__", "shape[:3]", "only the first two sizes are read"),
+        ("FiniteProblem.log_probs", "axis=+1", "the array has two axes: the last one is axis 1"),
     ),
     "rsail/exact/radius.py": (
         ("_pairs", "np.triu_indices(responses)", "a response against itself does not move and is dropped"),

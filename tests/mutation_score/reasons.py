@@ -92,6 +92,7 @@ BY_MODULE: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("pessimistic_nash", "'MAXITER'", SEARCH),
         ("pessimistic_nash", "tol=1.0000", SEARCH),
     ),
+    "rsail/exact/gibbs.py": (("kl_per_prompt", "axis=+1", "the array has two axes: the last one is axis 1"),),
     "rsail/exact/hessian.py": (
         ("sail_derivatives", "losses + np.log(2.0)", "subtracts another constant from the loss: E S = 0"),
     ),
@@ -129,6 +130,7 @@ BY_MODULE: dict[str, tuple[tuple[str, str, str], ...]] = {
     "rsail/exact/newton.py": (
         ("minimize", "(point)[:3]", "SciPy reads the first two"),
         ("minimize", "options={", SEARCH + " (Newton's steps follow)"),
+        ("minimize", "'maxiter'", "a limit on the work that no test reaches"),
         ("solve", "max_steps: int", "a limit on the work that no test reaches"),
         ("solve", "else 61", "a limit on the work that no test reaches"),
         ("solve", "new_size < ", EDGE),

@@ -58,7 +58,7 @@ def test_what_only_changes_a_message_is_told_from_what_does_not():
 
 
 def test_a_sample_is_drawn_by_its_seed_without_repetition():
-    changes = [found.Change(str(k), "f", "", False) for k in range(50)]
+    changes = [found.Change(str(k), "f", "", False, "") for k in range(50)]
     drawn = found.sample(changes, 20, "0:module")
     assert drawn == found.sample(changes, 20, "0:module") != found.sample(changes, 20, "1:module")
     assert len({change.name for change in drawn}) == 20

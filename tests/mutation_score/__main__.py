@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.mutants.copies import project_files
 
 from . import record, report
-from .found import Change, changes, digest, sample
+from .found import Change, changes, sample
 
 ROOT = record.ROOT
 WORK = ROOT / "build" / "mutation_score"
@@ -59,19 +59,14 @@ def main(arguments: list[str] | None = None) -> int:
         path.relative_to(ROOT) for folder in FOLDERS for path in sorted((ROOT / folder).glob("[!_]*.py"))
     ]
     asked = [file for file in files if not options.only or any(part in str(file) for part in options.only)]
-    found, chosen = {}, {}
-    for file in asked:
-        found[file] = changes(file, ROOT)
-        chosen[file] = choose(file, found[file], held.get(str(file)), options)
+    found = {file: changes(file, WORK) for file in asked}
+    chosen = {file: choose(file, found[file], held.get(str(file)), options) for file in asked}
     chosen = {file: some for file, some in chosen.items() if some}
     results = run_mutmut(chosen, options.processes) if chosen else {}
-    for file, outcomes in results.items():
-        before = held.get(str(file), {})
-        merged = record.outcomes_of(before) if options.alive and _unchanged(file, before) else {}
-        worth = {change.name for change in found[file] if not change.message_only}
-        merged = {name: outcome for name, outcome in (merged | outcomes).items() if name in worth}
-        held[str(file)] = record.entry(file, found[file], merged)
-    entries = [held[str(file)] for file in files if str(file) in held]
+    for file in asked:
+        before = record.outcomes_of(held.get(str(file)), found[file]) if options.alive else {}
+        held[str(file)] = record.entry(file, found[file], before | results.get(file, {}))
+    entries = [held[str(file)] for file in files if held.get(str(file), {}).get("ran")]
     seconds = time.perf_counter() - start + (old["wall_time"] if options.alive or options.only else 0.0)
     config = {"per_module": None if options.all else options.per_module, "complete": list(COMPLETE)}
     if options.alive or options.only:
@@ -83,12 +78,14 @@ def main(arguments: list[str] | None = None) -> int:
     return int(score.share < LEAST)
 
 
-def choose(file: Path, found: list[Change], before: dict | None, options) -> list[str]:
+def choose(file: Path, found: list[Change], entry: dict | None, options) -> list[str]:
     """Names of the mutants of a module that are to be run."""
     worth = [change for change in found if not change.message_only]
-    if options.alive and before and _unchanged(file, before):
-        alive = {item["name"] for item in before["alive"]}
-        return [change.name for change in worth if change.name in alive]
+    if options.alive and entry:
+        holds = record.outcomes_of(entry, worth)
+        sampled = set(record.names(entry)) if str(file) not in COMPLETE else {change.name for change in worth}
+        again = [change.name for change in worth if change.name in sampled]
+        return [name for name in again if holds.get(name) not in ("killed", "timeout")]
     if not options.all and str(file) not in COMPLETE:
         worth = sample(worth, options.per_module, f"{options.seed}:{file}")
     return [change.name for change in worth]
@@ -123,10 +120,6 @@ def copy_project(folder: Path) -> None:
             new.write_bytes(old.read_bytes())
             if name.startswith("tests/"):  # which tests reach a function is no longer known
                 (folder / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
-
-
-def _unchanged(file: Path, entry: dict | None) -> bool:
-    return bool(entry) and entry["source"] == digest(ROOT / file)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,12 @@ class Change:
     function: str
     text: str
     message_only: bool
+    source: str  # digest of the function without the mutant
+
+    @property
+    def stem(self) -> str:
+        """mutmut's name of the function, without the mutant's number."""
+        return self.name.rpartition("__mutmut_")[0]
 
 
 def changes(path: Path, root: Path) -> list[Change]:
@@ -56,7 +62,8 @@ def of_mutated_source(code: str) -> list[Change]:
             original = functions[f"{stem}__mutmut_orig"]
             function = stem.removeprefix("x_").removeprefix("xǁ").replace("ǁ", ".")
             same = _without_messages(original) == _without_messages(node)
-            found.append(Change(name, function, _difference(original, node), same))
+            digest = hashlib.sha256(ast.dump(original).encode()).hexdigest()[:12]
+            found.append(Change(name, function, _difference(original, node), same, digest))
     return found
 
 
@@ -64,11 +71,6 @@ def sample(found: list[Change], count: int, seed: str) -> list[Change]:
     """`count` of them, drawn by `seed`; all if there are no more."""
     chosen = random.Random(seed).sample(range(len(found)), min(count, len(found)))
     return [found[k] for k in sorted(chosen)]
-
-
-def digest(path: Path) -> str:
-    """The first twelve hexadecimal digits of the file's SHA-256."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 class _Messages(ast.NodeTransformer):

@@ -1,7 +1,7 @@
 """The committed record: for each module, which of mutmut's mutants were run, and what became of them.
 
-`ran` holds the numbers of the mutants by function, as mutmut counts them in a file with the digest `source`; all that
-is not under `alive` or `timeouts` was killed.
+`ran` holds the numbers of the mutants by function, as mutmut counts them, and `functions` a digest of each function's
+source; all that is not under `alive` or `timeouts` was killed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from pathlib import Path
 
-from .found import Change, digest
+from .found import Change
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORD = ROOT / "data" / "results" / "mutation_score" / "record.json"
@@ -47,7 +47,7 @@ def entry(file: Path, changes: list[Change], outcomes: dict[str, str]) -> dict:
     ]
     return {
         "module": str(file),
-        "source": digest(ROOT / file),
+        "functions": {change.stem: change.source for change in changes if change.stem in ran},
         "mutants": len(changes),
         "messages": sum(change.message_only for change in changes),
         "killed": list(outcomes.values()).count("killed"),
@@ -57,12 +57,18 @@ def entry(file: Path, changes: list[Change], outcomes: dict[str, str]) -> dict:
     }
 
 
-def outcomes_of(entry: dict) -> dict[str, str]:
-    """The outcomes that an entry stands for."""
-    alive = {item["name"]: item["outcome"] for item in entry["alive"]}
-    return {
-        name: alive.get(name, "timeout" if name in entry["timeouts"] else "killed") for name in names(entry)
+def outcomes_of(entry: dict | None, changes: list[Change]) -> dict[str, str]:
+    """The outcomes that an entry stands for and that still hold: of `changes` in functions that are what they were."""
+    if entry is None:
+        return {}
+    held = {
+        change.name
+        for change in changes
+        if entry["functions"].get(change.stem) == change.source and not change.message_only
     }
+    alive = {item["name"]: item["outcome"] for item in entry["alive"]}
+    late = dict.fromkeys(entry["timeouts"], "timeout")
+    return {name: (alive | late).get(name, "killed") for name in names(entry) if name in held}
 
 
 def write(path: Path, entries: list[dict], config: dict, seed: int, wall_time: float) -> None:

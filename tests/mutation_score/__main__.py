@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--per-module", type=int, default=40, help="mutants drawn of every other module (40)")
     parser.add_argument("--all", action="store_true", help="every mutant of every module (hours)")
     parser.add_argument(
-        "--alive", action="store_true", help="those that lived, and modules that have changed"
+        "--alive", action="store_true", help="those that lived, and functions that have changed"
     )
     parser.add_argument("--only", action="append", default=[], metavar="PART", help="a part of a file's name")
     parser.add_argument("--seed", type=int, default=0, help="draws the sample (default 0)")

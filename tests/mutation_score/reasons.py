@@ -10,6 +10,7 @@ IMPORTED = (
     "formulas of this module by hand"
 )
 SEARCH = "steers a search; where it ends is judged by another criterion"
+SAME_CONSTANT = "a constant multiplies a sum over responses, so that the best one is the same for every count"
 MESSAGE = "only the text of an error message"
 # A change in any module, by a regular expression on its text `old -> new`.
 COMMON = (
@@ -61,6 +62,8 @@ BY_MODULE: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "rsail/exact/estimators.py": (
         ("between_prompts", "pair_kernel(term, 1.0)", "no constant baseline changes a mean: E S = 0"),
+        ("independent_pairs_covariance", "_constant(terms, baseline, 3)", SAME_CONSTANT),
+        ("best_count", "_constant(terms, baseline, 3)", SAME_CONSTANT),
         ("independent_pairs_covariance", "(count / 2)", "the same number: the count is even"),
         ("_best", "count, 2))", "a common factor of the three variances: the minimum is at the same place"),
         ("_best", "else 1.0", "where this is used every constant gives the same variance"),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
 from rsail.exact import FiniteProblem
 from rsail.exact.rscgd import triples
@@ -48,3 +49,11 @@ def test_a_problem_and_its_triples_agree_on_signs():
     assert np.allclose(
         expected[1], (features @ both[1])[:, :, None] - (features @ both[1])[:, None], atol=1e-14
     )
+
+
+def test_neither_a_common_offset_nor_another_move_widens_the_ties():
+    features = np.array([[[1e8, 0.0], [1e8, 1e-5]]])
+    small = log_linear_scores(features, np.array([0.0, 1.0]))
+    assert_allclose(small, [[[0.0, -1e-5], [1e-5, 0.0]]], rtol=1e-12)
+    both = log_linear_scores(features, np.array([[0.0, 1.0], [0.0, 1e14]]))
+    assert np.array_equal(both[0], small)

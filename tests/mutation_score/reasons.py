@@ -178,7 +178,11 @@ BY_MODULE: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("_settle", "rcond=None", "the cut of dependent columns; the default is of the same order"),
     ),
     "rsail/exact/ties.py": (
-        ("log_linear_scores", "", "the scale of a tolerance of 1e-12, some orders above rounding and below any score"),
+        (
+            "log_linear_scores",
+            "",
+            "the scale of a tolerance of 1e-12, some orders above rounding and below any score",
+        ),
     ),
     "rsail/objectives/estimators.py": (
         ("baseline", "(count - 1) / 2", "the same number: the product is even"),

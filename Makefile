@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: reproduce test notebooks results model mutants lint clean
+.PHONY: reproduce test notebooks results model mutants mutation-score lint clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +46,18 @@ model: $(VENV)/.installed
 mutants: $(VENV)/.installed
 	$(BIN)/python -m tests.mutants --output data/results/mutants
 	$(BIN)/python -m tests.mutants.report
+
+# mutmut has an environment of its own, which sees the locked one's packages: the lock is what readers install.
+build/mutmut/.installed: $(VENV)/.installed
+	$(PYTHON) -m venv build/mutmut
+	build/mutmut/bin/python -c "import site, sys; open(site.getsitepackages()[0] + '/locked.pth', 'w').write(sys.argv[1])" \
+	  "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')"
+	build/mutmut/bin/python -m pip install --quiet "mutmut>=3.8,<4"
+	touch $@
+
+## Mutation testing with mutmut (an hour on one core): the estimators and objectives, and a sample of the exact engine.
+mutation-score: build/mutmut/.installed
+	build/mutmut/bin/python -m tests.mutation_score
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check rsail tests

@@ -8,15 +8,20 @@ import sys
 import textwrap
 from pathlib import Path
 
+from rsail.stopping import Terminated
+
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; errors in what the user gave end it with one message and status 2."""
+    """Run one command; errors in what the user gave end it with one message and status 2, SIGTERM with 143."""
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, MemoryError) as error:
         print(f"rsail {arguments.command}: {error}", file=sys.stderr)
         return 2
+    except Terminated as stop:
+        print(f"rsail {arguments.command}: {stop}", file=sys.stderr)
+        return stop.code
     return 0
 
 

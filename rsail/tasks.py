@@ -14,12 +14,17 @@ from pydantic.dataclasses import dataclass as validated
 
 from rsail import language
 from rsail.checks import require
+from rsail.files import check_sums
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 # A setting that is a path may be given as a pathlib.Path; it is kept as text, as files of settings have it.
-PathText = Annotated[str, BeforeValidator(lambda v: os.fspath(v) if isinstance(v, os.PathLike) else v)]
+PathText = Annotated[
+    str,
+    Field(min_length=1),
+    BeforeValidator(lambda value: os.fspath(value) if isinstance(value, os.PathLike) else value),
+]
 
 
 @validated(frozen=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
@@ -42,7 +47,9 @@ class TaskConfig:
 class Task:
     """Prompts and programs that judge responses; everything works on texts, N at a time.
 
-    `reward(prompts, responses)` is r*(x, y), (N,) float64, in units of log-odds (eq. 4); `attributes(responses)`
+    `reward(prompts, responses)` is r*(x, y), (N,) float64, in units of log-odds (eq. 4), in the order of its rows and
+    whatever else is among them (evaluations check some of them alone); what it raises ends the run, and it has all
+    the time that it takes, so that one that asks another machine needs a time limit of its own. `attributes(responses)`
     maps the name of each spurious attribute to its values, (N,); `groups(prompts)` maps the name of each group of
     prompts to its members, (N,) bool.
     """
@@ -81,7 +88,8 @@ def _language_task(config: TaskConfig, eval_prompts: int) -> Task:
 def read_imdb(data: str, split: str, rows: int, seed: int) -> tuple[list[str], np.ndarray]:
     """`rows` reviews of a split and their labels (1 positive, 0 negative), shuffled with `seed`.
 
-    `data` is a hub name, or a folder with ``<split>.parquet`` in the same columns. Raises `FileNotFoundError` or
+    `data` is a hub name, or a folder with ``<split>.parquet`` in the same columns and, best, their ``SHA256SUMS`` (made
+    by the program sha256sum): a file with a wrong bit may still be readable. Raises `FileNotFoundError` or
     `ValueError` when the file is missing, damaged or has other columns.
     """
     import datasets
@@ -92,9 +100,12 @@ def read_imdb(data: str, split: str, rows: int, seed: int) -> tuple[list[str], n
         path = folder / f"{split}.parquet"
         if not path.is_file():
             raise FileNotFoundError(f"task.data must be a folder that holds {path.name}, got {folder}")
+        check_sums("task.data", folder)
         try:
             table = datasets.load_dataset("parquet", data_files={split: str(path)}, split=split)
-        except (datasets.exceptions.DatasetGenerationError, OSError, ValueError) as error:
+        except (
+            Exception
+        ) as error:  # what the library makes of a wrong bit is anything, AttributeError included
             raise ValueError(f"task.data holds a damaged file: {path} ({error.__cause__ or error})") from None
     else:
         table = datasets.load_dataset(data, split=split)

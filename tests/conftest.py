@@ -1,6 +1,8 @@
 """What several test folders share: one thread, no network, and a tiny reference model trained in a second."""
 
+import ctypes
 import os
+import struct
 
 os.environ["OMP_NUM_THREADS"] = "1"  # one order of summation; the two cores are for two processes
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -20,6 +22,27 @@ def reference_folder(tmp_path_factory):
         hidden_size=16, intermediate_size=32, layers=1, heads=2, steps=60, batch_size=16, learning_rate=3e-2
     )
     return pretrain(corpus, tokenizer, config, tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def without_privileges():
+    """Take from root, for one test, the right to pass over the permissions of files; others have none to lose.
+
+    The capabilities CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (Linux, capabilities(7)) of this thread.
+    """
+    if os.geteuid() != 0:
+        yield
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    version_3, this_thread = 0x20080522, 0
+    header = ctypes.create_string_buffer(struct.pack("Ii", version_3, this_thread))
+    kept = ctypes.create_string_buffer(24)
+    assert libc.capget(header, kept) == 0, os.strerror(ctypes.get_errno())
+    effective, *rest = struct.unpack("6I", kept.raw)
+    reduced = ctypes.create_string_buffer(struct.pack("6I", effective & ~0b110, *rest))
+    assert libc.capset(header, reduced) == 0, os.strerror(ctypes.get_errno())
+    yield
+    assert libc.capset(header, kept) == 0, os.strerror(ctypes.get_errno())
 
 
 @pytest.fixture

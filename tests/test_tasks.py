@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rsail import language
+from rsail.files import write_sums
 from rsail.tasks import SentimentReward, TaskConfig, load_task, pretraining_texts, read_imdb
 from rsail.training.config import build
 
@@ -94,6 +95,18 @@ def test_a_damaged_file_is_named(reviews, keep):
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ValueError, match=r"task\.data holds a damaged file: .*train\.parquet"):
         read_imdb(str(reviews), "train", 40, 0)
+
+
+def test_a_file_with_one_wrong_bit_anywhere_is_named_where_there_are_sums(reviews):
+    write_sums(reviews)
+    path = reviews / "test.parquet"
+    content = path.read_bytes()
+    for at in range(0, len(content), (len(content) - 1) // 9):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
+        with pytest.raises(ValueError, match=r"task\.data must be as it was saved, .* another test\.parquet"):
+            read_imdb(str(reviews), "train", 40, 0)
+    path.write_bytes(content)
+    read_imdb(str(reviews), "train", 40, 0)
 
 
 @pytest.mark.parametrize(

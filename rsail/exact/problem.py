@@ -20,6 +20,7 @@ from rsail.exact.constants import (
 )
 from rsail.exact.hessian import penalty_derivatives, sail_derivatives
 from rsail.exact.linear_program import robust_loss_linear_program
+from rsail.exact.ties import log_linear_scores
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -88,10 +89,10 @@ class FiniteProblem:
     def pair_scores(self, theta) -> np.ndarray:
         """h_theta(z) = (theta - theta_ref) . (psi(x, i) - psi(x, j)), shape (X, Y, Y).
 
-        Computed from the features, where the partition terms have cancelled (Assumption 2).
+        Computed from the features, where the partition terms have cancelled (Assumption 2); zero at ties, where
+        rounding would leave some 1e-16.
         """
-        values = self.features @ (self._parameter("theta", theta) - self.theta_ref)
-        return values[:, :, None] - values[:, None, :]
+        return log_linear_scores(self.features, self._parameter("theta", theta) - self.theta_ref)
 
     def sail_loss(self, theta) -> float:
         """L_SAIL, eq. 9."""

@@ -25,6 +25,7 @@ from rsail.exact.losses import LOG2
 from rsail.exact.moreau import Prox, project, prox_residual, snap
 from rsail.exact.problem import FiniteProblem
 from rsail.exact.subdifferential import pieces
+from rsail.exact.ties import log_linear_scores
 
 BLOCK = 2**17  # uniforms drawn at a time
 
@@ -46,9 +47,7 @@ def triples(problem: FiniteProblem, theta) -> Triples:
     probs = np.exp(logits - logits.max(axis=-1, keepdims=True))
     probs /= probs.sum(axis=-1, keepdims=True)
     law = problem.prompt_probs[:, None, None] * probs[..., :, None] * probs[..., None, :]
-    # Not as a difference of logits: at the reference, on every kink, rounding would decide the signs.
-    values = np.tensordot(theta - problem.theta_ref, problem.features, axes=(-1, -1))
-    scores = values[..., :, None] - values[..., None, :]
+    scores = log_linear_scores(problem.features, theta - problem.theta_ref)
     margins = problem.beta * scores
     losses = np.logaddexp(0.0, margins) - problem.preferences * margins  # p sp(-t) + (1 - p) sp(t)
     slopes = problem.beta * (expit(margins) - problem.preferences)

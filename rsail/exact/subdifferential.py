@@ -16,10 +16,7 @@ from scipy.special import expit
 from rsail import checks
 from rsail.exact.losses import LOG2
 from rsail.exact.problem import FiniteProblem
-
-# A pair counts as tied if |h| is below this fraction of its largest possible value, and a point as lying on the
-# boundary if it is that close: rounding leaves some 1e-16 where a solver has put a point onto a kink.
-TIE = 1e-12
+from rsail.exact.ties import TIE
 
 
 @dataclass(frozen=True)

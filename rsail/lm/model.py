@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from rsail.files import sync
+from rsail.files import check_sums, named_failure, sync, write_sums
 
 
 def load_model(
@@ -22,15 +22,16 @@ def load_model(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal language model and its tokenizer, from the hub or from a local folder.
 
-    Dropout is switched off, so that the sampling law and the scored law are one law. Raises `ValueError` when
-    the tokenizer has no pad or no end-of-sequence token, or a file is damaged, lacks weights or has some that are
-    not finite, `FileNotFoundError` when a local folder lacks a part.
+    Dropout is switched off, so that the sampling law and the scored law are one law. Weights are read from
+    safetensors alone, and code that comes with a model is not run. Raises `ValueError` when the tokenizer has no pad
+    or no end-of-sequence token, or a file is damaged, differs from the folder's ``SHA256SUMS`` (where it has one),
+    lacks weights or has some that are not finite, `FileNotFoundError` when a local folder lacks a part.
     """
     folder = Path(name_or_path)
     if folder.exists() or str(name_or_path).startswith((".", "/")):
         _check_folder(folder)
     with _named_errors("tokenizer", name_or_path):
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=revision, trust_remote_code=False)
     for token in ("pad", "eos"):
         if getattr(tokenizer, f"{token}_token_id") is None:
             raise ValueError(
@@ -39,7 +40,12 @@ def load_model(
             )
     with _no_progress_bar(), _named_errors("model", name_or_path):
         model, report = AutoModelForCausalLM.from_pretrained(
-            name_or_path, revision=revision, dtype=dtype, output_loading_info=True
+            name_or_path,
+            revision=revision,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,  # by default transformers asks on standard input
+            output_loading_info=True,
         )
     if report["missing_keys"]:  # transformers would go on with random numbers in their place
         raise ValueError(
@@ -83,13 +89,14 @@ def _check_folder(folder: Path) -> None:
     parts = {
         "config.json": ["config.json"],
         "a tokenizer": ["tokenizer.json", "tokenizer_config.json", "vocab.json", "tokenizer.model"],
-        "model weights": ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"],
+        "model weights": ["model.safetensors", "model.safetensors.index.json"],
     }
     for what, names in parts.items():
         if not any((folder / name).is_file() for name in names):
             raise FileNotFoundError(
                 f"model must be a folder that holds {what}, got {folder} without {names[0]}"
             )
+    check_sums("model", folder)
 
 
 def save_weights(model: PreTrainedModel, folder: str | Path) -> None:
@@ -99,19 +106,39 @@ def save_weights(model: PreTrainedModel, folder: str | Path) -> None:
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
-    """Write model and tokenizer so that `load_model` reads them back; the folder appears only when complete."""
+    """Write model, tokenizer and ``SHA256SUMS`` so that `load_model` reads them back.
+
+    The folder appears only when complete. `OSError` names what could not be written.
+    """
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
-        complete = Path(scratch) / folder.name
-        save_weights(model, complete)
-        tokenizer.save_pretrained(complete)
-        for path in complete.iterdir():
-            sync(path)
-        if folder.exists():
-            shutil.rmtree(folder)
+    with named_failure(folder.name, folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"
+        ) as scratch:
+            complete = Path(scratch) / folder.name
+            save_weights(model, complete)
+            tokenizer.save_pretrained(complete)
+            write_sums(complete)
+            for path in complete.iterdir():
+                sync(path)
+            _put_in_place(complete, folder)
+        sync(folder.parent)
+
+
+def _put_in_place(complete: Path, folder: Path) -> None:
+    """Rename over a folder that may exist. A kill between the renames leaves both models beside it, whole."""
+    old = folder.with_name(f".{folder.name}.old.tmp")
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(folder, old)
+    try:
         os.replace(complete, folder)
-    sync(folder.parent)
+    except OSError:
+        if old.exists():
+            os.replace(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextlib.contextmanager

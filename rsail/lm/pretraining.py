@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from rsail.checks import positive, require
+from rsail.files import write_sums
 from rsail.lm.model import load_model, save_model
 
 
@@ -144,6 +145,7 @@ def pretrain(
         target = Path(scratch) / "model"
         save_model(model.cpu().eval(), tokenizer, target)
         (target / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
+        write_sums(target)
         if folder.exists():
             folder.rmdir()
         os.replace(target, folder)

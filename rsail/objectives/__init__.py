@@ -37,8 +37,6 @@ from rsail.objectives.reweighting import (
     weights,
 )
 from rsail.objectives.sail import (
-    draw_routes,
-    mixture_loss,
     preference_surrogate,
     sail_surrogate,
     self_preference_loss,
@@ -61,14 +59,12 @@ __all__ = [
     "count_bonus",
     "dpo_loss",
     "dpo_pro_loss",
-    "draw_routes",
     "fpo_loss",
     "group_means",
     "group_robust",
     "group_weights",
     "ipo_loss",
     "kl_radius",
-    "mixture_loss",
     "pair_indices",
     "pessimistic_score",
     "plackett_luce_loss",

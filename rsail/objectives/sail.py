@@ -18,11 +18,9 @@ where 1 is exact and the published runs take 0.2 to 0.3.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 
-from rsail.checks import nonnegative, number, require
+from rsail.checks import nonnegative
 from rsail.objectives.arguments import comparison, floating
 from rsail.objectives.estimators import score_surrogate
 from rsail.objectives.losses import dpo_loss
@@ -74,28 +72,3 @@ def sail_surrogate(
     extra = preference_surrogate(pair_score, preference, beta=beta, weight=preference_weight) - loss
     surrogate = score_surrogate(loss, log_prob_1, log_prob_2, baseline=baseline, weight=score_weight)
     return surrogate + extra if preference_weight > 0 else surrogate
-
-
-def mixture_loss(losses: Mapping[str, torch.Tensor], shares: Mapping[str, float]) -> torch.Tensor:
-    """sum over routes of share times mean loss, a scalar: SAIL's mixture of its settings with the data set.
-
-    The published code draws the route of each pair with these probabilities; this is the mean over that draw.
-    `shares` >= 0 sum to 1; each route with a share > 0 needs losses.
-    """
-    valid = all(0 <= number(share) <= 1 for share in shares.values())
-    require(
-        valid and abs(sum(shares.values()) - 1) <= 1e-9, "shares", dict(shares), "probabilities that sum to 1"
-    )
-    missing = {route for route, share in shares.items() if share > 0} - set(losses)
-    require(not missing, "losses", sorted(losses), f"those of all routes in use; {sorted(missing)} missing")
-    return sum(share * losses[route].mean() for route, share in shares.items() if share > 0)
-
-
-def draw_routes(shares: Mapping[str, float], count: int, generator: torch.Generator) -> list[str]:
-    """The routes of `count` pairs, drawn independently with the probabilities `shares`, as the published code does."""
-    require(count >= 1, "count", count, ">= 1")
-    probs = torch.tensor([number(share) for share in shares.values()], dtype=torch.float64)
-    valid = bool((probs >= 0).all()) and abs(float(probs.sum()) - 1) <= 1e-9
-    require(valid, "shares", dict(shares), "probabilities that sum to 1")
-    drawn = torch.multinomial(probs, count, replacement=True, generator=generator)
-    return [list(shares)[k] for k in drawn]

@@ -39,6 +39,8 @@ from torch.nn.functional import logsigmoid
 from rsail.checks import nonnegative, number, positive, require
 from rsail.objectives.arguments import alike, floating, probability
 
+COUNT_SCALE = 0.1  # of the bonus of COPO, as in its code
+
 
 def vpo(log_ratio: torch.Tensor, *, beta: float, weight: float, sign: int) -> torch.Tensor:
     """sign weight beta log_ratio: reward-biased fitting with J*(r) as the bias (VPO, arXiv 2405.19320).
@@ -68,7 +70,7 @@ def selm(log_ratio: torch.Tensor, *, beta: float, weight: float) -> torch.Tensor
     return weight * beta * floating("log_ratio", log_ratio)
 
 
-def count_bonus(coins: torch.Tensor, *, scale: float = 0.1) -> torch.Tensor:
+def count_bonus(coins: torch.Tensor, *, scale: float = COUNT_SCALE) -> torch.Tensor:
     """scale sqrt(mean_k f_k^2), about scale / sqrt(visits): COPO's bonus from a coin-flip network's output (..., k)."""
     return nonnegative("scale", scale) * floating("coins", coins).square().mean(-1).sqrt()
 

@@ -11,7 +11,8 @@ import numpy as np
 from rsail.exact import FiniteProblem, rates
 from rsail.exact.moreau import Prox, near_stationarity, project, prox_residual, snap, solve_prox
 from rsail.exact.rscgd import triple_gradients, triples
-from rsail.exact.subdifferential import TIE, pieces, subdifferential
+from rsail.exact.subdifferential import pieces, subdifferential
+from rsail.exact.ties import TIE
 from rsail.study.numerical_check import random_oracle
 
 SHAPES = (

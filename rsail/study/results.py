@@ -13,26 +13,14 @@ import os
 import platform
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
-import rsail
 from rsail.files import write_atomically
+from rsail.versions import versions
 
 SCHEMA = "rsail.result/1"
-LIBRARIES = (
-    "accelerate",
-    "datasets",
-    "matplotlib",
-    "numpy",
-    "scipy",
-    "sympy",
-    "tokenizers",
-    "torch",
-    "transformers",
-)
 _TYPES = {
     "schema": str,
     "study": str,
@@ -150,10 +138,8 @@ def checksum(content: dict) -> str:
 def provenance() -> dict:
     """What made a number: package, commit, libraries, Python, processor, threads; no host name, no path."""
     return {
-        "rsail": rsail.__version__,
+        **versions(),
         "commit": commit(),
-        "python": platform.python_version(),
-        "libraries": {name: _version(name) for name in LIBRARIES},
         "platform": f"{platform.system()} {platform.machine()}",
         **_hardware(),
     }
@@ -176,13 +162,6 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _hardware() -> dict:

@@ -7,15 +7,18 @@ import fcntl
 import hashlib
 import json
 import os
+import pickle
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from rsail.checks import require
-from rsail.files import sync, write_atomically
+from rsail.files import file_digest, named_failure, sync, write_atomically
 from rsail.lm.model import save_weights
+from rsail.versions import versions
 
 KEEP = 2
 
@@ -59,7 +62,8 @@ def open_run(folder: Path, identity: dict, *, resume: bool) -> None:
     """Claim `folder` for the run `identity`, or make sure that it holds exactly this run.
 
     Raises `ValueError` when the folder holds another run, or this one and `resume` was not asked for;
-    `PermissionError` when it cannot be written.
+    `PermissionError` when it cannot be written. Other versions of the libraries than those that the run has had
+    until now give a warning that names them, and are added to ``run.json``.
     """
     _make_writable(folder)
     record = folder / "run.json"
@@ -68,10 +72,10 @@ def open_run(folder: Path, identity: dict, *, resume: bool) -> None:
         require(
             not others, "output_dir", str(folder), f"empty or a run of this program; it holds {others[:5]}"
         )
-        write_atomically(record, json.dumps(identity, indent=1, sort_keys=True) + "\n")
+        _write_run(record, {**identity, "versions": [versions()]})
         return
     found = read_run(folder)
-    differ = sorted(_differences(found, identity))
+    differ = sorted(_differences({key: found.get(key) for key in identity}, identity))
     require(
         not differ,
         "output_dir",
@@ -79,29 +83,42 @@ def open_run(folder: Path, identity: dict, *, resume: bool) -> None:
         f"empty or a folder of this run; different there: {', '.join(differ)}",
     )
     require(resume, "output_dir", str(folder), "empty, unless the run it holds is to be continued (--resume)")
+    for remains in folder.glob(".*.tmp"):  # of a kill in the middle of a write
+        shutil.rmtree(remains) if remains.is_dir() else remains.unlink()
+    if changed := sorted(_differences(found["versions"][-1], versions(), now="now")):
+        warnings.warn(
+            f"the run in {folder} goes on with other versions, so that its numbers may not be those of an "
+            f"uninterrupted run: {', '.join(changed)}",
+            stacklevel=2,
+        )
+        _write_run(record, {**found, "versions": [*found["versions"], versions()]})
+
+
+def _write_run(path: Path, record: dict) -> None:
+    write_atomically(path, json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
 def read_run(folder: str | Path) -> dict:
-    """``run.json`` of a run: its configuration and the fingerprint of its reference."""
+    """``run.json`` of a run: its configuration, the fingerprint of its reference, the versions it was made with."""
     path = Path(folder) / "run.json"
     if not path.is_file():
         raise FileNotFoundError(f"run must be the folder of a run, with run.json, got {folder}")
     try:
         record = json.loads(path.read_text())
-        dict(record["config"]), str(record["reference"])
-    except (ValueError, KeyError, TypeError) as error:
+        dict(record["config"]), str(record["reference"]), dict(record["versions"][-1])
+    except (ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{path} is damaged, the run cannot be identified: {error!r}") from None
     return record
 
 
-def _differences(found: dict, wanted: dict, prefix: str = "") -> list[str]:
+def _differences(found: dict, wanted: dict, prefix: str = "", now: str = "asked for") -> list[str]:
     names = []
     for key in found.keys() | wanted.keys():
         left, right = found.get(key), wanted.get(key)
         if isinstance(left, dict) and isinstance(right, dict):
-            names += _differences(left, right, f"{prefix}{key}.")
+            names += _differences(left, right, f"{prefix}{key}.", now)
         elif left != right:
-            names.append(f"{prefix}{key} ({left!r} there, {right!r} asked for)")
+            names.append(f"{prefix}{key} ({left!r} there, {right!r} {now})")
     return names
 
 
@@ -114,16 +131,22 @@ class Log:
         rows = read_log(path, complete=False) if path.exists() else []
         kept = [row for row in rows if row["step"] <= keep_through]
         self.steps = [row["step"] for row in kept]
-        write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
+        text = "".join(json.dumps(row) + "\n" for row in kept)
+        self.digest = hashlib.sha256(text.encode())  # of all rows; a checkpoint keeps it
+        write_atomically(path, text)
         self.file = open(path, "a")  # noqa: SIM115 - open for as long as the run
 
     def append(self, row: dict) -> None:
-        self.file.write(json.dumps(row, allow_nan=False) + "\n")
-        self.file.flush()
+        line = json.dumps(row, allow_nan=False) + "\n"
+        with named_failure(self.path.name, self.path.parent):
+            self.file.write(line)
+            self.file.flush()
+        self.digest.update(line.encode())
 
     def sync(self) -> None:
         """Make sure that the rows survive a power failure: a checkpoint must never be ahead of them."""
-        os.fsync(self.file.fileno())
+        with named_failure(self.path.name, self.path.parent):
+            os.fsync(self.file.fileno())
 
     def close(self) -> None:
         self.file.close()
@@ -153,22 +176,29 @@ def save_checkpoint(
 ) -> None:
     """Write ``checkpoint-<step>`` under `folder`: weights, optimizer, generators, digests. Atomic by a rename.
 
-    `parts` are further tensors of the run, in nested dicts.
+    `parts` are further tensors of the run, in nested dicts. `OSError` names what could not be written, on a full
+    disk, say; the checkpoints before it are left as they were.
     """
     final, temporary = folder / _checkpoint_name(step), folder / f".{_checkpoint_name(step)}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
-    save_weights(model, temporary)
-    torch.save(optimizer.state_dict(), temporary / "optimizer.pt")
-    torch.save({name: _generator_state(g) for name, g in generators.items()}, temporary / "generators.pt")
-    torch.save(parts or {}, temporary / "parts.pt")
-    names = sorted(p.name for p in temporary.iterdir())
-    state = {"step": step, "sha256": {name: _digest(temporary / name) for name in names}}
-    write_atomically(temporary / "state.json", json.dumps(state, indent=1) + "\n")
-    for path in temporary.iterdir():
-        sync(path)
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(temporary, final)
-    sync(folder)
+    try:
+        with named_failure(final.name, folder):
+            save_weights(model, temporary)
+            torch.save(optimizer.state_dict(), temporary / "optimizer.pt")
+            states = {name: _generator_state(g) for name, g in generators.items()}
+            torch.save(states, temporary / "generators.pt")
+            torch.save(parts or {}, temporary / "parts.pt")
+            names = sorted(p.name for p in temporary.iterdir())
+            state = {"step": step, "sha256": {name: file_digest(temporary / name) for name in names}}
+            write_atomically(temporary / "state.json", json.dumps(state, indent=1) + "\n")
+            for path in temporary.iterdir():
+                sync(path)
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(temporary, final)
+            sync(folder)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)  # it would fill the disk for nothing
+        raise
     for old in checkpoints(folder)[:-KEEP]:
         shutil.rmtree(old)
 
@@ -200,7 +230,7 @@ def load_checkpoint(path: Path, model, optimizer, generators: dict, parts: dict 
             f"delete {path} to continue from the one before"
         ) from None
     for name, digest in digests.items():
-        if not (path / name).is_file() or _digest(path / name) != digest:
+        if not (path / name).is_file() or file_digest(path / name) != digest:
             raise ValueError(
                 f"checkpoint file {path / name} is missing or damaged (its SHA-256 is not the recorded one); "
                 f"delete {path} to continue from the one before"
@@ -209,12 +239,23 @@ def load_checkpoint(path: Path, model, optimizer, generators: dict, parts: dict 
     missing, unexpected = model.load_state_dict(weights, strict=False)
     tied = set(getattr(model, "_tied_weights_keys", None) or ())
     require(not unexpected and set(missing) <= tied, "checkpoint", str(path), "of the same architecture")
-    optimizer.load_state_dict(torch.load(path / "optimizer.pt", weights_only=True))
-    for name, saved in torch.load(path / "generators.pt", weights_only=True).items():
+    optimizer.load_state_dict(_load(path / "optimizer.pt"))
+    for name, saved in _load(path / "generators.pt").items():
         _restore_generator(generators[name], saved)
     if parts is not None:
-        parts.update(torch.load(path / "parts.pt", weights_only=True, map_location="cpu"))
+        parts.update(_load(path / "parts.pt", map_location="cpu"))
     return int(state["step"])
+
+
+def _load(path: Path, **options) -> dict:
+    """Tensors and plain values of a file of torch's; code in it, which a pickle may carry, is not run."""
+    try:
+        return torch.load(path, weights_only=True, **options)
+    except pickle.UnpicklingError as error:
+        reason = next(iter(str(error).splitlines()), "")
+        raise ValueError(
+            f"checkpoint file {path} must hold tensors and plain values, got more than that: {reason}"
+        ) from None
 
 
 def make_generators(seed: int) -> dict:
@@ -248,8 +289,3 @@ def _restore_generator(generator, saved) -> None:
         generator.set_state(saved)
     else:
         generator.bit_generator.state = json.loads(saved)
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,8 @@
-"""Which settings of a run go together: whatever would be read by nothing, or mean nothing, is refused by name."""
+"""Which settings of a run go together: a choice that would change nothing, or mean nothing, is refused by name.
+
+`oracle.attribute` and `collection.stored_prompts` may be given where nothing reads them, for sweeps over oracles and
+methods.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +33,17 @@ def check_combination(config) -> None:
     for rules in (_label_rules, _collection_rules, _addition_rules, _score_rules):
         for wrong, name, value, expected in rules(config):
             require(not wrong, name, value, expected)
-    if config.score_weight > 0:
-        from rsail.objectives.estimators import check_baseline
+    from rsail.objectives.estimators import BASELINES, check_baseline
 
+    one_of("baseline", config.baseline, BASELINES)
+    if config.score_weight > 0:
         fresh = config.prompts_per_step - stored_count(config)
         if loss_kind(config.loss) == "list":
             one_of(f"baseline with loss {config.loss!r}", config.baseline, ("log2", "other_prompts"))
+        share = config.collection.offline_share
+        expected = f"such that at least 2 of {config.prompts_per_step} prompts_per_step are not offline, for baseline "
+        lonely = share > 0 and config.baseline == "other_prompts" and fresh < 2
+        require(not lonely, "collection.offline_share", share, expected + repr(config.baseline))
         check_baseline(config.baseline, fresh, config.responses_per_prompt)
 
 
@@ -71,10 +80,18 @@ def _label_rules(config) -> Rules:
         labels,
         f"'hard' or 'drawn' {with_loss}: a ranking has no probability",
     )
-    name, reweighting = "addition.preference_weight", config.addition.reweighting
+    soft = labels == "probability"
+    expected = f"'probability' {with_loss}, which does not doubt a label"
+    yield config.loss == "dpo_pro" and not soft, "labels", labels, expected
+    # The law of the labels is the derivative of the mean loss at h, and of nothing else that reads the labels.
+    name, addition = "addition.preference_weight", config.addition
+    reweighting, term, ball = addition.reweighting, addition.term, addition.wasserstein
     yield weight > 0 and labels != "policy", name, weight, f"0 with labels {labels!r}"
     yield weight > 0 and config.loss != "dpo", name, weight, f"0 {with_loss}"
     yield weight > 0 and reweighting != "mean", name, weight, f"0 with addition.reweighting {reweighting!r}"
+    reads_labels = term in ("pessimism", "spac_anchored")
+    yield weight > 0 and reads_labels, name, weight, f"0 with addition.term {term!r}"
+    yield weight > 0 and ball > 0, name, weight, "0 with addition.wasserstein > 0"
 
 
 def _collection_rules(config) -> Rules:
@@ -91,7 +108,8 @@ def _collection_rules(config) -> Rules:
     asked_before = needs_offline_set(config) or a_round or scheme in ("best_worst", "rejection")
     oracle = config.oracle.kind
     expected = (
-        "another one where it chooses responses or its labels are stored: it follows the policy of the moment"
+        "another one where the oracle chooses responses or its labels are stored: "
+        "it needs the policy of the step in which they are learned from"
     )
     yield asked_before and oracle == "worst_case", "oracle.kind", oracle, expected
 
@@ -140,19 +158,15 @@ def _addition_rules(config) -> Rules:
     name, value = "addition.term_samples", addition.term_samples
     yield term not in EXTRA_FROM and value > 1, name, value, f"1 {with_term}, which draws no responses"
     name = "addition.term"
-    yield term == "xpo" and scheme != "hybrid", name, term, "another one without collection.scheme 'hybrid'"
-    yield (
-        term == "pessimism" and scheme != "offline",
-        name,
-        term,
-        "another one without collection.scheme 'offline'",
-    )
+    for needs_it, needed in (("xpo", "hybrid"), ("pessimism", "offline")):
+        expected = f"another one with collection.scheme {scheme!r}: it needs {needed!r}"
+        yield term == needs_it and scheme != needed, name, term, expected
     of_pairs = term in ("pessimism", "spac_anchored", "spac_smoothed")
     yield (
         of_pairs and kind != "pair",
         name,
         term,
-        f"another one with loss {config.loss!r}, which is not of pairs",
+        f"another one with loss {config.loss!r}: it needs one of pair scores",
     )
 
     name, value = "addition.wasserstein", addition.wasserstein
@@ -174,3 +188,5 @@ def _score_rules(config) -> Rules:
     expected = f"0 with addition.reweighting {addition.reweighting!r}"
     yield weight > 0 and addition.reweighting != "mean", "score_weight", weight, expected
     yield weight > 0 and addition.wasserstein > 0, "score_weight", weight, "0 with addition.wasserstein > 0"
+    of_pairs = addition.term in ("spac_anchored", "spac_smoothed")  # its value is not among the losses
+    yield weight > 0 and of_pairs, "score_weight", weight, f"0 with addition.term {addition.term!r}"

@@ -10,6 +10,7 @@ import torch
 
 from rsail.checks import require
 from rsail.lm import Samples
+from rsail.objectives.terms import COUNT_SCALE
 from rsail.training.uncertainty import observe, response_features, uncertainty
 
 
@@ -42,7 +43,10 @@ def batch_context(
     own = pessimism = bonus = groups = None
     if addition.term == "copo":
         features = response_features(state.initial, Samples(*(part[compared:] for part in batch.samples)))
-        bonus = uncertainty(state.memory["moments"], features.to(state.memory["moments"].device))
+        # |phi|_{Sigma^-1} is about 1 / sqrt(visits), as what the coin-flip network of the paper estimates.
+        bonus = COUNT_SCALE * uncertainty(
+            state.memory["moments"], features.to(state.memory["moments"].device)
+        )
         state.memory["moments"] = observe(state.memory["moments"], features, 1 / len(features))
         bonus = bonus.view(prompts, -1).to(further)
     if further.shape[1] > 0:

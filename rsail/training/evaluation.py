@@ -17,8 +17,10 @@ from rsail.tasks import Task, load_task
 from rsail.training.checkpoint import read_run
 from rsail.training.config import OnlineConfig, build
 from rsail.training.measures import check_finite, identical_pairs, judge, mean, pair_losses, sequence_measures
+from rsail.training.memory import EVALUATION, settings_named
 
 RESPONSES = 4
+ROWS_ALONE = 8  # responses judged a second time, alone, in each evaluation
 # One evaluation seed for all runs: they differ by their policies, not by the draw of the evaluation.
 SEED = 20260224
 
@@ -48,7 +50,8 @@ def evaluate(run: str | Path, *, output: str | Path | None = None) -> dict:
     device = Accelerator().device
     policy, reference = policy.to(device), reference.to(device)
     task = load_task(config.task, eval_prompts=config.evaluation_prompts)
-    metrics = evaluate_policy(config, policy, reference, tokenizer, task)
+    with settings_named("evaluation", config, EVALUATION):
+        metrics = evaluate_policy(config, policy, reference, tokenizer, task)
     write_atomically(output, json.dumps(metrics, indent=1, sort_keys=True, allow_nan=False) + "\n")
     return metrics
 
@@ -78,7 +81,7 @@ def evaluate_policy(config: OnlineConfig, policy, reference, tokenizer, task: Ta
         response_log_probs(reference, *other),
         tokenizer.eos_token_id,
     )
-    rewards, attributes = judge(task, tokenizer, prompts, own, RESPONSES)
+    rewards, attributes = judge(task, tokenizer, prompts, own, RESPONSES, ROWS_ALONE)
     ref_rewards, ref_attributes = judge(task, tokenizer, prompts, other, RESPONSES)
     ratio, ref_ratio = (
         (m["log_prob"] - m["ref_log_prob"]).reshape(-1, RESPONSES) for m in (of_own, of_other)

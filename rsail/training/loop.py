@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from rsail.checks import require
+from rsail.files import text_digest
 from rsail.lm import (
     Samples,
     check_prompts,
@@ -25,6 +26,7 @@ from rsail.lm import (
 )
 from rsail.objectives import NotFinite
 from rsail.oracles import ask
+from rsail.stopping import Terminated, stop_requests
 from rsail.tasks import load_task
 from rsail.training.checkpoint import (
     Log,
@@ -40,6 +42,7 @@ from rsail.training.config import OnlineConfig
 from rsail.training.context import batch_context, embedded, group_indices
 from rsail.training.evaluation import evaluate_policy
 from rsail.training.measures import check_finite, judge, step_metrics
+from rsail.training.memory import EVALUATION, STEP, STORED, settings_named
 from rsail.training.objective import online_loss
 from rsail.training.state import State, begin_round, begin_run, begins_round, parts_of, restore_parts
 
@@ -47,11 +50,16 @@ from rsail.training.state import State, begin_round, begin_run, begins_round, pa
 def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None = None) -> Path:
     """Train `config.model` online against `config.oracle`; returns the folder of the run.
 
-    The folder holds ``run.json`` (configuration and reference), ``metrics.jsonl`` (one line per step),
-    ``rounds.jsonl`` (hashes of the reference and of stored pairs), ``evaluations.jsonl``, ``timings.jsonl``,
+    The folder holds ``run.json`` (configuration, reference, prompts, versions), ``metrics.jsonl`` (one line per
+    step), ``rounds.jsonl`` (hashes of the reference and of stored pairs), ``evaluations.jsonl``, ``timings.jsonl``,
     checkpoints and, in the end, ``model/``. With `resume` a run that was interrupted goes on from its last checkpoint
     and gives the numbers of an uninterrupted one; a finished run is
     left as it is. `progress` None shows a bar only on a terminal.
+
+    SIGTERM ends the run after the step that it is in, with a checkpoint and `rsail.stopping.Terminated` (exit status
+    143); a second one ends it at once. `MemoryError` names the settings to lower. What the reward of a task raises is
+    passed on as it is, and it is given all the time that it takes: code that asks another machine must have a time
+    limit of its own.
     """
     folder = Path(config.output_dir)
     accelerator = Accelerator(mixed_precision="no")  # `online_step` lowers the precision where it is asked to
@@ -62,13 +70,19 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
     check_prompts(policy, tokenizer, task.train_prompts + task.eval_prompts, config.max_new_tokens)
     settings = {k: v for k, v in config.to_dict().items() if k != "output_dir"}
     with exclusive(folder):
-        open_run(folder, {"config": settings, "reference": fingerprint(policy)}, resume=resume)
+        identity = {
+            "config": settings,
+            "reference": fingerprint(policy),
+            "prompts": text_digest(task.train_prompts + task.eval_prompts),
+        }
+        open_run(folder, identity, resume=resume)
         if not (folder / "model").exists():
-            _go_on(config, folder, accelerator, policy, tokenizer, task, progress)
+            with stop_requests() as stopping:
+                _go_on(config, folder, accelerator, policy, tokenizer, task, progress, stopping)
     return folder
 
 
-def _go_on(config, folder, accelerator, policy, tokenizer, task, progress) -> None:
+def _go_on(config, folder, accelerator, policy, tokenizer, task, progress, stopping) -> None:
     """Every step after the last checkpoint in `folder`, then the final model."""
     initial = frozen_copy(policy).to(accelerator.device)
     moving = config.collection.reference == "round"
@@ -83,14 +97,16 @@ def _go_on(config, folder, accelerator, policy, tokenizer, task, progress) -> No
     logs = {name: Log(folder / f"{name}.jsonl", done) for name in ("metrics", "evaluations", "rounds")}
     # Steps that are done again took their time twice: nothing is dropped here.
     logs["timings"] = Log(folder / "timings.jsonl", config.steps)
-    check_logs(config, logs, done)
     if done:
+        check_logs(config, logs, done, parts["logs"])
         restore_parts(state, parts)
     else:
-        begin_run(config, state)
+        with settings_named("begin of the run", config, STORED):
+            begin_run(config, state)
 
     def evaluate_now(step: int) -> None:
-        with _divergence_named(f"evaluation after step {step}"):
+        where = f"evaluation after step {step}"
+        with _divergence_named(where), settings_named(where, config, EVALUATION):
             metrics = evaluate_policy(config, state.sampler, initial, tokenizer, task)
         logs["evaluations"].append({"step": step, **metrics})
 
@@ -101,18 +117,24 @@ def _go_on(config, folder, accelerator, policy, tokenizer, task, progress) -> No
         steps, initial=done, total=config.steps, disable=None if progress is None else not progress
     ):
         if begins_round(config, step):
-            logs["rounds"].append({"step": step, **begin_round(config, state)})
-        with _divergence_named(f"step {step}"):
+            with settings_named(f"begin of the round of step {step}", config, STORED):
+                hashes = begin_round(config, state)
+            logs["rounds"].append({"step": step, **hashes})
+        with _divergence_named(f"step {step}"), settings_named(f"step {step}", config, STEP):
             metrics, seconds = online_step(config, state)
         check_finite(f"step {step}", metrics)
         logs["metrics"].append({"step": step, **metrics})
         logs["timings"].append({"step": step, **seconds})
         if evaluates(config, step):
             evaluate_now(step)
-        if step == config.steps or step % config.checkpoint_every == 0:
+        stop = stopping() and step < config.steps
+        if stop or step == config.steps or step % config.checkpoint_every == 0:
             for log in logs.values():
                 log.sync()
-            save_checkpoint(folder, step, state.sampler, optimizer, generators, parts_of(state))
+            parts = {**parts_of(state), "logs": _log_digests(logs)}
+            save_checkpoint(folder, step, state.sampler, optimizer, generators, parts)
+        if stop:
+            raise Terminated(f"stopped by SIGTERM after step {step}; --resume goes on from there")
     save_model(state.sampler, tokenizer, folder / "model")
     for log in logs.values():
         log.close()
@@ -200,8 +222,13 @@ def evaluates(config: OnlineConfig, step: int) -> bool:
     return due or step in (0, config.steps)
 
 
-def check_logs(config: OnlineConfig, logs: dict[str, Log], done: int) -> None:
-    """Raise unless the logs of a resumed run are complete through its checkpoint of step `done`."""
+def _log_digests(logs: dict[str, Log]) -> dict[str, str]:
+    """SHA-256 of the logs whose rows a resumed run does not make again."""
+    return {name: log.digest.hexdigest() for name, log in logs.items() if name != "timings"}
+
+
+def check_logs(config: OnlineConfig, logs: dict[str, Log], done: int, digests: dict[str, str]) -> None:
+    """Raise unless the logs of a resumed run are those of its checkpoint of step `done`: complete, and unchanged."""
     wanted = {
         "metrics": list(range(1, done + 1)),
         "evaluations": [step for step in range(done + 1) if evaluates(config, step)],
@@ -210,8 +237,12 @@ def check_logs(config: OnlineConfig, logs: dict[str, Log], done: int) -> None:
     for name, steps in wanted.items():
         found = logs[name].steps
         require(
-            found == steps or done == 0,
+            found == steps,
             str(logs[name].path), f"{len(found)} rows", f"a log with {len(steps)} rows through step {done}",
+        )  # fmt: skip
+        require(
+            logs[name].digest.hexdigest() == digests[name],
+            str(logs[name].path), "other rows", f"as it was when step {done} was saved",
         )  # fmt: skip
 
 

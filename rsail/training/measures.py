@@ -5,15 +5,18 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from rsail.checks import require
+from rsail.checks import finite, require
 from rsail.objectives import dpo_loss, robust_sail_loss
 from rsail.oracles import Answer
 
 
 def judge(
-    task, tokenizer, prompts: list[str], samples, count: int
+    task, tokenizer, prompts: list[str], samples, count: int, alone: int = 0
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Gold reward (X, K) and attributes (X, K) of the responses, judged from their text."""
+    """Gold reward (X, K) and attributes (X, K) of the responses, judged from their text.
+
+    About `alone` of them are judged a second time by themselves, see `check_rows`.
+    """
     texts = decode(tokenizer, samples)
     repeated = [prompt for prompt in prompts for _ in range(count)]
     rewards = np.asarray(task.reward(repeated, texts), dtype=np.float64)
@@ -21,13 +24,30 @@ def judge(
         raise ValueError(
             f"reward must give {len(texts)} finite numbers, got shape {rewards.shape}: {rewards.ravel()[:5]}"
         )
+    if alone:
+        check_rows(task, repeated, texts, rewards, alone)
     attributes = {}
     for name, values in task.attributes(texts).items():
         require(
             np.shape(values) == (len(texts),), f"attribute {name!r}", np.shape(values), f"({len(texts)},)"
         )
-        attributes[name] = np.reshape(values, (-1, count))
+        attributes[name] = finite(f"attribute {name!r}", values).reshape(-1, count)
     return rewards.reshape(-1, count), attributes
+
+
+def check_rows(task, prompts: list[str], texts: list[str], rewards: np.ndarray, alone: int) -> None:
+    """Raise unless about `alone` of the `rewards` (N,) of prompts and responses are those of their rows by themselves.
+
+    A reward that answers in another order, or by what else is in the batch, would train the wrong thing in silence.
+    """
+    by_rank = np.argsort(rewards, kind="stable")  # the highest and the lowest would hardly stay so by chance
+    for row in np.unique(by_rank[np.linspace(0, len(texts) - 1, alone).astype(int)]):
+        again = float(np.asarray(task.reward(prompts[row : row + 1], texts[row : row + 1]))[0])
+        require(
+            np.isclose(again, rewards[row], rtol=1e-2, atol=1e-2),
+            "reward", f"{rewards[row]:.6g} in a batch of {len(texts)} and {again:.6g} alone for row {row}",
+            "a number of its prompt and response, in the order in which they were given",
+        )  # fmt: skip
 
 
 def decode(tokenizer, samples) -> list[str]:

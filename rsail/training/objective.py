@@ -113,9 +113,11 @@ def _reduced(config, losses, context: Context, measures: dict) -> torch.Tensor:
         means = group_means(flat, groups, len(old), probs=probs)
         context.memory["group_weights"] = group_weights(old, means, strength)
         return group_robust(means, context.memory["group_weights"])
-    measures["objective/reweighting_kl"] = kl_radius(weights(name, flat, strength, probs), probs).item()
-    option = "temperature" if name in ("dr_dpo", "kl_penalty") else "radius"
-    return REWEIGHTINGS[name](flat, **{option: strength}, probs=probs)
+    law = weights(name, flat, strength, probs)
+    measures["objective/reweighting_kl"] = kl_radius(law, probs).item()
+    if name in ("dr_dpo", "kl_penalty"):
+        return REWEIGHTINGS[name](flat, temperature=strength, probs=probs)
+    return law @ flat  # a ball's value, whose law took long enough to find once
 
 
 def _term(config, log_probs, log_ratio, targets, context: Context) -> torch.Tensor:

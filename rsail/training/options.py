@@ -45,7 +45,7 @@ class CollectionConfig:
     reference: Literal["initial", "round"] = "initial"
     """The reference is the initial model, or the policy with which the round began."""
     stored_prompts: int = Field(512, ge=1)
-    """Prompts of the offline set, and of the set of a round."""
+    """Prompts of the offline set, and of the set of a round; runs without such sets do not read it."""
     offline_share: float = Field(0.0, ge=0, lt=1)
     """Share of the prompts of a step, in whole prompts, that come with the oracle's labels from the offline set."""
 

@@ -48,6 +48,11 @@ def test_values_at_two_three_a_tenth_and_a_fifth(kind, name):
     assert_allclose(getattr(kind(2.0, 3.0, 0.1, 0.2), name), values[name], rtol=1e-12)
 
 
+def test_what_they_were_made_from_is_kept():
+    found = sharp_constants(2.0, 3.0, 0.1, 0.2)
+    assert (found.feature_bound, found.theta_radius, found.beta, found.rho) == (2.0, 3.0, 0.1, 0.2)
+
+
 def test_the_numbers_in_the_constants_are_maxima_over_two_point_laws():
     """a on {-1, 1} - m: the largest E|a1 + a2|, and the largest covariance of a with a mean distance."""
     q = np.linspace(0, 0.5, 200_001)

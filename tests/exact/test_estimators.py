@@ -1,5 +1,6 @@
 """Covariances by Hoeffding's decomposition against every batch there is, computed here from the definition."""
 
+from dataclasses import replace
 from itertools import combinations, product
 
 import numpy as np
@@ -13,7 +14,7 @@ from rsail.exact.losses import LOG2
 RHO = 0.05
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def case():
     rng = np.random.default_rng(5)
     problem = FiniteProblem.from_rewards(
@@ -73,6 +74,16 @@ def test_mean_and_covariance_of_one_prompt(case, baseline, count):
     assert_allclose(estimators.batch_covariance(terms, baseline, count, 3), covariance / 3, atol=1e-14)
 
 
+def test_named_constants_and_the_least_number_of_responses(case):
+    terms = case[2]
+    for name, value in (("none", 0.0), ("log2", LOG2)):
+        for covariance in (estimators.batch_covariance, estimators.independent_pairs_covariance):
+            assert np.array_equal(covariance(terms, name, 4, 1), covariance(terms, value, 4, 1))
+    assert np.array_equal(
+        estimators.mean_gradient(terms, "plain_mean"), estimators.mean_gradient(terms, "plain_mean", 3)
+    )
+
+
 def test_disjoint_pairs_are_the_per_response_baseline(case):
     _, _, terms = case
     for responses in product(range(3), repeat=4):
@@ -104,26 +115,28 @@ def test_shrink_factors():
     assert [estimators.shrink_factor("plain_mean", k) for k in (2, 4)] == [0.0, 0.5]
 
 
-@pytest.mark.parametrize("count", [2, 3])
-def test_other_prompts(case, count):
-    _, _, terms = case
+@pytest.mark.parametrize(("count", "prompts", "responses"), [(2, 2, 3), (3, 2, 3), (2, 3, 2)])
+def test_other_prompts(count, prompts, responses):
+    rng = np.random.default_rng(5)
+    problem = FiniteProblem.from_rewards(
+        rng.normal(size=(2, responses, 2)), rng.normal(size=(2, responses)), beta=0.8, prompt_probs=[0.4, 0.6]
+    )
+    terms = estimators.pair_terms(problem, rng.normal(size=2), RHO)
     mean, second = 0.0, 0.0
-    for chosen in product(terms, repeat=2):
-        draws = list(product(range(3), repeat=count))
-        for left, right in product(draws, repeat=2):
-            weight = np.prod(
-                [t.weight * np.prod(t.probs[list(d)]) for t, d in zip(chosen, (left, right), strict=True)]
-            )
+    for chosen in product(terms, repeat=prompts):
+        for draws in product(product(range(responses), repeat=count), repeat=prompts):
+            batch = list(zip(chosen, draws, strict=True))
+            weight = np.prod([t.weight * np.prod(t.probs[list(d)]) for t, d in batch])
             level = [
-                np.mean([t.losses[d[i], d[j]] for i, j in combinations(range(count), 2)])
-                for t, d in zip(chosen, (left, right), strict=True)
+                np.mean([t.losses[d[i], d[j]] for i, j in combinations(range(count), 2)]) for t, d in batch
             ]
-            gradient = 0.5 * (
-                prompt_gradient(chosen[0], left, level[1]) + prompt_gradient(chosen[1], right, level[0])
-            )
+            gradient = 0.0
+            for k, (term, draw) in enumerate(batch):
+                others = np.mean(level[:k] + level[k + 1 :])
+                gradient = gradient + prompt_gradient(term, draw, others) / prompts
             mean, second = mean + weight * gradient, second + weight * np.outer(gradient, gradient)
     assert_allclose(
-        estimators.batch_covariance(terms, "other_prompts", count, 2),
+        estimators.batch_covariance(terms, "other_prompts", count, prompts),
         second - np.outer(mean, mean),
         atol=1e-13,
     )
@@ -148,8 +161,13 @@ def test_independent_pairs_within_a_prompt(case):
             mean, second = mean + weight * gradient, second + weight * np.outer(gradient, gradient)
     expected = second - np.outer(mean, mean)
     assert_allclose(estimators.independent_pairs_covariance(terms, "log2", 4, 1), expected, atol=1e-14)
+    assert_allclose(estimators.independent_pairs_covariance(terms, "log2", 4, 3), expected / 3, atol=1e-14)
     all_pairs = estimators.batch_covariance(terms, "log2", 4, 1)
     assert np.trace(all_pairs) < np.trace(expected)
+    one_pair = [
+        f(terms, "log2", 2, 1) for f in (estimators.independent_pairs_covariance, estimators.batch_covariance)
+    ]
+    assert_allclose(*one_pair, atol=1e-15)
 
 
 def test_the_best_constant_is_best(case):
@@ -159,11 +177,25 @@ def test_the_best_constant_is_best(case):
     assert best <= min(grid) + 1e-15 and min(grid) - best < 1e-6
 
 
-def test_the_best_count_is_the_minimum_of_the_cost():
-    """K tr Cov = A + B / (K-1) + C K: A, B, C from three counts, a fourth for the form, the minimum from B and C."""
+def few_responses_pay():
+    """Five prompts whose gradients differ little: more than two responses of each are worth their price."""
     rng = np.random.default_rng(1)
     problem = FiniteProblem.from_rewards(rng.normal(size=(5, 4, 3)), 0.5 * rng.normal(size=(5, 4)), beta=0.1)
-    terms = estimators.pair_terms(problem, 0.2 * rng.normal(size=3), RHO)
+    return estimators.pair_terms(problem, 0.2 * rng.normal(size=3), RHO)
+
+
+def test_the_best_constant_of_small_scores_is_the_same(case):
+    _, _, terms = case
+    small = [replace(term.score_only(), scores=0.01 * term.scores) for term in terms]
+    search = minimize_scalar(lambda b: np.trace(estimators.batch_covariance(small, b, 3, 1)), tol=1e-10)
+    assert_allclose(
+        np.trace(estimators.batch_covariance(small, "best_constant", 3, 1)), search.fun, rtol=1e-12
+    )
+
+
+def test_the_best_count_is_the_minimum_of_the_cost():
+    """K tr Cov = A + B / (K-1) + C K: A, B, C from three counts, a fourth for the form, the minimum from B and C."""
+    terms = few_responses_pay()
     counts = np.array([2, 3, 5, 9])
     cost = [k * np.trace(estimators.batch_covariance(terms, "log2", k, 1)) for k in counts]
     columns = np.stack([np.ones(4), 1 / (counts - 1), counts], axis=1)
@@ -171,7 +203,8 @@ def test_the_best_count_is_the_minimum_of_the_cost():
     assert_allclose(cost[3], columns[3] @ [a, b, c], rtol=1e-9)
     assert_allclose(estimators.best_count(terms, "log2"), 1 + np.sqrt(b / c), rtol=1e-7)
     assert estimators.best_count(terms, "log2") > 2.5
-    one = FiniteProblem.from_rewards(problem.features[:1], [[0.3, 0.0, -0.1, 0.2]], beta=0.1)
+    features = np.random.default_rng(1).normal(size=(1, 4, 3))
+    one = FiniteProblem.from_rewards(features, [[0.3, 0.0, -0.1, 0.2]], beta=0.1)
     assert estimators.best_count(estimators.pair_terms(one, np.ones(3), RHO), "log2") == np.inf
 
 
@@ -206,23 +239,27 @@ def test_label_noise(case, count):
                 added = added + law * np.outer(gradient, gradient)
     found = estimators.label_noise(terms, problem.preferences, scores, problem.beta, count, 1)
     assert_allclose(found, added, atol=1e-15)
+    found = estimators.label_noise(terms, problem.preferences, scores, problem.beta, count, 4)
+    assert_allclose(found, added / 4, atol=1e-15)
 
 
 def test_best_constant_of_independent_pairs(case):
     _, _, terms = case
-    best = np.trace(estimators.independent_pairs_covariance(terms, "best_constant", 4, 1))
-    grid = [
-        np.trace(estimators.independent_pairs_covariance(terms, b, 4, 1)) for b in np.linspace(0.5, 0.9, 401)
-    ]
-    assert best <= min(grid) + 1e-15 and min(grid) - best < 1e-6
+
+    def variance(baseline):
+        return np.trace(estimators.independent_pairs_covariance(terms, baseline, 4, 1))
+
+    search = minimize_scalar(variance, bracket=(0.5, 0.9), tol=1e-10)
+    assert_allclose(variance("best_constant"), search.fun, rtol=1e-13)
 
 
-def test_the_best_count_with_the_best_constant_of_one_pair(case):
-    _, _, terms = case
+def test_the_best_count_with_the_best_constant_of_one_pair():
+    terms = few_responses_pay()
     constant = minimize_scalar(lambda b: np.trace(estimators.batch_covariance(terms, b, 2, 1))).x
     assert_allclose(
         estimators.best_count(terms, "best_constant"), estimators.best_count(terms, constant), rtol=1e-6
     )
+    assert estimators.best_count(terms, constant) > 2.5
 
 
 def test_the_best_count_is_at_least_a_pair():
@@ -274,3 +311,9 @@ def test_where_no_constant_changes_the_variance_the_best_one_is_zero():
     problem = FiniteProblem(np.ones((2, 1, 3)), np.full((2, 1, 1), 0.5), beta=1.0)
     terms = estimators.pair_terms(problem, np.ones(3), RHO)
     assert np.array_equal(estimators.batch_covariance(terms, "best_constant", 2, 1), np.zeros((3, 3)))
+
+
+def test_the_labels_noise_needs_one_table_for_each_prompt(case):
+    problem, theta, terms = case
+    with pytest.raises(ValueError):
+        estimators.label_noise(terms, problem.preferences[:1], problem.pair_scores(theta), problem.beta, 2, 1)

@@ -104,6 +104,24 @@ def test_an_oracle_that_ignores_its_limits_is_clipped():
     assert_allclose(worst, [[[0.5, 1.0], [0.0, 0.5]]], atol=1e-16)
 
 
+def test_pair_scores_may_be_off_by_rounding_at_their_scale_and_by_no_more():
+    preferences = np.full((1, 2, 2), 0.5)
+    for size, off, fits in ((1e6, 1e-5, True), (1.0, 1e-5, False), (1.0, 0.5, False), (1e6, 0.1, False)):
+        scores = np.array([[[0.0, size], [off - size, 0.0]]])
+        if fits:
+            assert_allclose(
+                losses.worst_case_preferences(preferences, scores, 0.1), [[[0.5, 0.4], [0.6, 0.5]]]
+            )
+        else:
+            with pytest.raises(ValueError, match=r"pair_scores must be antisymmetric"):
+                losses.worst_case_preferences(preferences, scores, 0.1)
+    assert losses.worst_case_preferences(np.zeros((0, 2, 2)), np.zeros((0, 2, 2)), 0.1).shape == (0, 2, 2)
+
+
+def test_pair_losses_of_single_precision_are_in_double():
+    assert all(loss.dtype == np.float64 for loss in losses.pair_losses(np.float32([0.5, -40.0]), 0.3))
+
+
 def test_far_apart_policies_stay_finite():
     policy = log_softmax([[0.0, -900.0, -1800.0]], axis=-1)
     reference = log_softmax([[-900.0, 0.0, 0.0]], axis=-1)

@@ -225,6 +225,15 @@ def test_bad_arguments_are_refused(change, message):
         solve_prox(problem, **arguments)
 
 
+def test_smoothing_ends_at_1_over_kappa():
+    problem, theta = reference_problem()
+    limit = 1.0 / problem.constants(1.0, 0.1).curvature
+    for share in (1.0001, 1.9):
+        with pytest.raises(ValueError, match="smoothing must be below 1 / kappa"):
+            solve_prox(problem, theta, 0.1, share * limit, theta_radius=1.0)
+    assert solve_prox(problem, theta, 0.1, 0.9 * limit, theta_radius=1.0).error < 1e-6
+
+
 def test_a_tolerance_out_of_reach_is_an_error():
     problem, theta = reference_problem()
     with pytest.raises(RuntimeError, match="not found: error"):

@@ -60,6 +60,9 @@ def test_the_estimate_minimizes_the_penalized_likelihood(seed):
 
     found = minimize(loss, np.zeros(3), tol=1e-13).x
     assert_allclose(fit_reward(moves, labels, ridge=0.3, batch=4), found, atol=1e-6)
+    assert_allclose(
+        fit_reward(moves, labels, ridge=1.2), fit_reward(moves, labels, ridge=0.3, batch=4), atol=1e-10
+    )
 
 
 def test_soft_labels_give_back_the_reward_and_separable_data_a_finite_one():

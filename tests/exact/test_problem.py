@@ -286,6 +286,7 @@ class TestBadInput:
             ({"beta": -0.1}, "beta must be"),
             ({"beta": np.inf}, "beta must be"),
             ({"features": np.zeros((2, 1))}, "features.shape must be"),
+            ({"features": np.zeros((1, 2, 0))}, "features.shape must be"),
             ({"features": np.full((1, 2, 1), np.nan)}, "features must be finite"),
             ({"preferences": np.full((1, 3, 3), 0.5)}, "preferences.shape must be"),
             ({"preferences": np.full((1, 2, 2), 0.6)}, "preferences must be antisymmetric"),
@@ -300,6 +301,10 @@ class TestBadInput:
         arguments = {"features": self.features, "preferences": self.preferences, "beta": 0.1} | change
         with pytest.raises(ValueError, match=message):
             FiniteProblem(**arguments)
+
+    def test_numbers_are_kept_as_plain_floats(self):
+        problem = FiniteProblem(self.features, self.preferences, beta=np.array(0.5))
+        assert type(problem.beta) is float and problem.beta == 0.5
 
     def test_in_rewards(self):
         with pytest.raises(ValueError, match=r"rewards\.shape"):

@@ -23,6 +23,16 @@ def test_known_values(rewards, local, critical):
     assert_allclose(problem.critical_radius(), critical, rtol=0, atol=5e-6)
 
 
+def test_a_prompt_that_is_never_asked_does_not_count():
+    features, preferences = (
+        np.eye(4).reshape(2, 2, 4),
+        np.array([[[0.5, 0.6], [0.4, 0.5]], [[0.5, 1.0], [0.0, 0.5]]]),
+    )
+    problem = FiniteProblem(features, preferences, beta=0.1, prompt_probs=[1.0, 0.0])
+    assert_allclose([problem.critical_radius(), problem.local_critical_radius()], 0.1)
+    assert_allclose(problem.local_critical_radius(clipped=True), 0.1)
+
+
 def best_set(problem) -> float:
     """max over sets S of the mean of P - 1/2 over S x complement, pairs weighted by the reference."""
     probs, preferences = np.exp(problem.ref_log_probs[0]), problem.preferences[0]

@@ -63,6 +63,7 @@ def test_the_second_moment_without_the_factor_four():
     constants = sharp_constants(1.0, 1.0, 0.1, 0.1)
     expected = (0.3 + 0.01 * (1 + np.sqrt(2))) ** 2 + (0.2 + 0.01 * 0.4) ** 2 / 8
     assert_allclose(rates.sharp_second_moment(constants, 0.2, 0.4, 8), expected)
+    assert rates.sharp_second_moment(constants) == constants.slope**2  # no noise
     for noise in (0.0, 0.1, 1.0):
         for other in (constants, paper_constants(2.0, 0.5, 0.3, 0.2)):
             sharp = rates.sharp_second_moment(other, noise, 2 * noise, 4)

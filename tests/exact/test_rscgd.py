@@ -242,7 +242,12 @@ def test_inexact_prox_with_batches_is_close_to_the_one_with_exact_gradients():
     exact = inexact_prox(problem, theta, 0.1, 0.5, **setting)
     drawn = inexact_prox(problem, theta, 0.1, 0.5, **setting, batch=256, seed=1)
     assert 0 < np.linalg.norm(drawn - exact) < 0.01
+    assert np.array_equal(
+        *(inexact_prox(problem, theta, 0.1, 0.5, **setting, batch=8, **s) for s in ({}, {"seed": 0}))
+    )
     assert_allclose(inexact_prox(problem, theta, 0.1, 0.5, **setting | {"steps": 0}), theta)
+    start = problem.theta_ref + 0.3
+    assert_allclose(inexact_prox(problem, theta, 0.1, 0.5, **setting | {"steps": 0}, start=start), start)
 
 
 def test_certified_prox_stops_on_its_residual_on_and_off_kinks():

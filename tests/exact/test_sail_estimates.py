@@ -59,6 +59,9 @@ def test_a_baseline_takes_most_of_the_noise_away():
             np.trace(estimates(problem, THETA, setting, pairs, baseline=b).covariance) for b in (0.0, value)
         )
         assert with_baseline < 0.2 * bare
+    assert np.array_equal(
+        estimates(problem, THETA, "dpp").values, estimates(problem, THETA, "dpp", baseline=0.0).values
+    )
     # It does nothing where the policy does not draw the responses.
     for setting in ("offline", "ddp"):
         one, other = (estimates(problem, THETA, setting, pairs, baseline=b).values for b in (0.0, -0.7))

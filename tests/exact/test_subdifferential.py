@@ -147,3 +147,9 @@ def test_box_least_squares_agrees_with_scipy(seed):
 def test_box_least_squares_without_columns():
     solution, image = box_least_squares(np.zeros((2, 0)), np.ones(2), np.zeros(0), np.zeros(0))
     assert solution.shape == (0,) and np.all(image == 0)
+
+
+def test_where_all_pairs_are_tied_the_second_derivative_is_that_of_sail():
+    problem, _ = reference_problem()
+    at_reference = pieces(problem, problem.theta_ref, 0.3).hessian
+    assert_allclose(at_reference, problem.sail_hessian(problem.theta_ref), atol=1e-14)

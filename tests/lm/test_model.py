@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rsail import language
+from rsail.files import SUMS
 from rsail.lm import fingerprint, frozen_copy, load_model, response_log_probs, save_model
 
 from .small_models import left_padded, right_padded, small_model
@@ -139,6 +140,7 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_folder_is_refused_by_name(folder, damage):
     act, name, error, message = DAMAGE[damage]
+    (folder / SUMS).unlink()  # a folder of another program
     act(folder, name)
     with pytest.raises(error, match=message) as caught:
         load_model(folder)
@@ -146,6 +148,7 @@ def test_a_damaged_folder_is_refused_by_name(folder, damage):
 
 
 def test_the_cause_of_an_unreadable_file_is_kept(folder):
+    (folder / SUMS).unlink()
     empty_object(folder, "tokenizer.json")
     with pytest.raises(ValueError) as caught:
         load_model(folder)
@@ -166,3 +169,54 @@ def test_a_path_that_is_no_folder_is_refused(tmp_path):
 def test_a_hub_name_that_cannot_be_had_is_named():
     with pytest.raises(ValueError, match="got nobody/no-such-model"):
         load_model("nobody/no-such-model")
+
+
+# What load_model checks of a folder that it has written itself, and what it never does.
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+)
+def test_a_saved_file_with_one_wrong_bit_or_cut_anywhere_is_named(tokenizer, tmp_path, name):
+    save_model(small_model("gpt2", torch.float32, len(tokenizer)), tokenizer, tmp_path / "model")
+    path = tmp_path / "model" / name
+    content = path.read_bytes()
+    for at in range(0, len(content), max(1, (len(content) - 1) // 7)):
+        for damaged in (content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :], content[:at]):
+            path.write_bytes(damaged)
+            with pytest.raises(
+                ValueError, match=f"got {tmp_path / 'model'} with another {name} than SHA256SUMS"
+            ):
+                load_model(tmp_path / "model")
+    path.unlink()
+    with pytest.raises((ValueError, FileNotFoundError), match=f"another {name} than|holds"):
+        load_model(tmp_path / "model")
+    path.write_bytes(content)
+    load_model(tmp_path / "model")
+
+
+def test_damaged_sums_are_named(folder):
+    (folder / SUMS).write_bytes(b"\xff\n")
+    with pytest.raises(ValueError, match=r"with another .* than SHA256SUMS"):
+        load_model(folder)
+
+
+def test_code_that_comes_with_a_model_is_not_run(folder, monkeypatch):
+    """Nor does anything wait for an answer: transformers would ask on standard input."""
+    (folder / SUMS).unlink()
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "own.py").write_text(f"import os\nos.mkdir({str(folder / 'was here')!r})\nclass Own: pass\n")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(ValueError, match="contains custom code which must be executed"):
+        load_model(folder)
+    assert not (folder / "was here").exists()
+
+
+def test_weights_in_a_pickle_are_refused(folder):
+    (folder / SUMS).unlink()
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"holds model weights, got .* without model\.safetensors"):
+        load_model(folder)

@@ -6,6 +6,8 @@ from .mutant import Mutant
 
 OBJECTIVES = ("tests/training/test_method_gradients.py",)
 SCHEMES = ("tests/training/test_collection.py",)
+SAMPLED = ("tests/training/test_sampled_gradient.py",)
+STEP = ("tests/training/test_online_step.py",)
 ROUNDS = ("tests/training/test_rounds.py",)
 COMBINATIONS = ("tests/training/test_combinations.py",)
 
@@ -20,11 +22,15 @@ TRAINER = [
     Mutant(
         "trainer: the bonus counts the visit it is for",
         "rsail/training/context.py",
-        """        bonus = uncertainty(state.memory["moments"], features.to(state.memory["moments"].device))
+        """        bonus = COUNT_SCALE * uncertainty(
+            state.memory["moments"], features.to(state.memory["moments"].device)
+        )
         state.memory["moments"] = observe(state.memory["moments"], features, 1 / len(features))
 """,
         """        state.memory["moments"] = observe(state.memory["moments"], features, 1 / len(features))
-        bonus = uncertainty(state.memory["moments"], features.to(state.memory["moments"].device))
+        bonus = COUNT_SCALE * uncertainty(
+            state.memory["moments"], features.to(state.memory["moments"].device)
+        )
 """,
         SCHEMES,
     ),
@@ -167,5 +173,97 @@ TRAINER = [
         'fresh = collection.scheme == "on_policy" and',
         "fresh = True or",
         COMBINATIONS,
+    ),
+    Mutant(
+        "trainer: three times the term where it is sampled",
+        "rsail/training/objective.py",
+        "            term = term.mean()\n",
+        "            term = 3 * term.mean()\n",
+        SAMPLED,
+    ),
+    Mutant(
+        "trainer: the reference's KL on samples of the policy",
+        "rsail/training/options.py",
+        '"reference_kl": "reference"',
+        '"reference_kl": "policy"',
+        SCHEMES,
+    ),
+    Mutant(
+        "trainer: SPAC on samples of the policy",
+        "rsail/training/options.py",
+        '"spac_smoothed": "reference"',
+        '"spac_smoothed": "policy"',
+        SCHEMES,
+    ),
+    Mutant(
+        "trainer: the enhancer adds up what it should average",
+        "rsail/training/collection.py",
+        "torch.arange(len(gaps)), best], 1 / len(gaps))",
+        "torch.arange(len(gaps)), best], 1.0)",
+        SCHEMES,
+    ),
+    Mutant(
+        "trainer: the enhancer has features of the moving policy",
+        "rsail/training/collection.py",
+        "features = response_features(state.initial, samples)",
+        "features = response_features(state.sampler, samples)",
+        SCHEMES,
+    ),
+    Mutant(
+        "trainer: candidates are chosen by the truth",
+        "rsail/training/collection.py",
+        "return oracle_scores(ask(config.oracle, rewards,",
+        "return oracle_scores(ask(type(config.oracle)(), rewards,",
+        SCHEMES,
+    ),
+    Mutant(
+        "trainer: groups of pairs in the order of another table",
+        "rsail/training/objective.py",
+        "context.groups.repeat_interleave(losses.shape[1])",
+        "context.groups.repeat(losses.shape[1])",
+        STEP,
+    ),
+    Mutant(
+        "trainer: hard labels and the policy's are clipped against",
+        "rsail/training/config.py",
+        '{"drawn": self.labels != "probability"}',
+        '{"drawn": self.labels == "drawn"}',
+        SAMPLED,
+    ),
+    Mutant(
+        "trainer: a round's pairs are collected before its reference moves",
+        "rsail/training/state.py",
+        """    if config.collection.reference == "round":
+        state.reference.load_state_dict(state.sampler.state_dict())
+    if config.collection.collected == "round":
+        state.pool = collect_set(config, state, offline=False)
+""",
+        """    if config.collection.collected == "round":
+        state.pool = collect_set(config, state, offline=False)
+    if config.collection.reference == "round":
+        state.reference.load_state_dict(state.sampler.state_dict())
+""",
+        STEP,
+    ),
+    Mutant(
+        "trainer: a term's log-ratio against the mean reference",
+        "rsail/training/context.py",
+        "own = Further(further, further - ref_further, bonus)",
+        "own = Further(further, further - ref_further.mean(), bonus)",
+        SAMPLED,
+    ),
+    Mutant(
+        "trainer: h with the other sign",
+        "rsail/training/loop.py",
+        "pair_scores = scores[:, :, None] - scores[:, None, :]",
+        "pair_scores = scores[:, None, :] - scores[:, :, None]",
+        STEP,
+    ),
+    Mutant(
+        "trainer: the bonus without COPO's factor",
+        "rsail/training/context.py",
+        "bonus = COUNT_SCALE * uncertainty(",
+        "bonus = uncertainty(",
+        SAMPLED,
     ),
 ]

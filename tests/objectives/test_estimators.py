@@ -1,6 +1,7 @@
 """Unbiasedness of the gradient estimators by full enumeration: every tuple of samples, weighted by its probability."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -81,6 +82,12 @@ def test_expected_gradient_is_the_exact_gradient(kind, count, prompts, responses
 
 def test_every_baseline_is_enumerated():
     assert {kind for kind, *_ in CASES} == set(BASELINES)
+
+
+def test_the_constant_baseline_is_the_loss_at_the_reference():
+    losses = torch.full((2, 3), 0.3, dtype=torch.float64)
+    for value in baseline(losses, "log2", 3):
+        assert torch.equal(value, torch.full_like(losses, math.log(2)))
 
 
 def test_dropping_the_score_term_gives_another_gradient():

@@ -316,3 +316,14 @@ def test_bad_arguments_are_named_with_their_value(name, arguments, message):
 def test_bad_options_are_named_with_their_value(loss, options, message):
     with pytest.raises(ValueError, match=message):
         loss(tensor(0.0), 0.5, beta=0.1, **options)
+
+
+def test_the_ends_of_the_options():
+    score, preference = tensor([-3.0, 0.4]), tensor([0.2, 0.9])
+    both = (dpo_loss(score, 1.0, beta=0.5) + dpo_loss(score, 0.0, beta=0.5)) / 2
+    torch.testing.assert_close(cdpo_loss(score, preference, beta=0.5, smoothing=0.5), both)
+    torch.testing.assert_close(
+        LOSSES["dpo_pro"](score, preference, beta=0.5), dpo_loss(score, preference, beta=0.5)
+    )
+    sure = robust_sail_loss(score, preference, beta=0.5, rho=1.0)  # the adversary decides every answer
+    torch.testing.assert_close(sure, dpo_loss(score, tensor([1.0, 0.0]), beta=0.5))

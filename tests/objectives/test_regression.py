@@ -157,6 +157,15 @@ def test_inputs_in_several_tensors_count_together():
     assert apart.item() == pytest.approx(together.item(), abs=1e-15)
 
 
+def test_a_single_loss_of_a_single_input_and_the_type_of_the_losses():
+    point = tensor([[0.5, -2.0]]).requires_grad_()
+    assert wasserstein_penalty((3 * point).sum(1), point, radius=0.1).item() == pytest.approx(
+        0.3 * math.sqrt(2)
+    )
+    single = wasserstein_penalty((3 * point).sum(1).float(), point, radius=0.1)
+    assert single.dtype == torch.float32
+
+
 def test_a_flat_loss_has_no_penalty_and_no_nan():
     theta = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     inputs = INPUTS.clone().requires_grad_()
@@ -192,6 +201,7 @@ def test_bad_arguments_of_the_robust_forms_are_named():
         ({"radius": -0.1}, "radius must be a finite number >= 0, got -0.1"),
         ({"inputs": INPUTS}, "inputs.requires_grad must be True, got False"),
         ({"inputs": inputs[:3]}, r"inputs.shape must be \(a multiple of 4, ...\), got \(3, 3\)"),
+        ({"inputs": inputs[:0]}, r"inputs.shape must be \(a multiple of 4, ...\), got \(0, 3\)"),
         ({"inputs": []}, r"inputs must be at least one tensor, got \[\]"),
         ({"inputs": INPUTS.clone().requires_grad_()}, "inputs must be inputs of losses, got"),
         ({"losses": losses.detach()}, "losses.requires_grad must be True, got False"),

@@ -196,6 +196,11 @@ def test_equal_losses_weigh_the_same_in_any_order(name):
     torch.testing.assert_close(weights(name, losses[order], option(name)), found[order], rtol=0, atol=1e-15)
 
 
+def test_a_loss_without_probability_at_the_edge_of_the_radius_gives_nothing():
+    worst = weights("tv_ball", tensor([0.0, 1.0, 2.0]), 0.3, tensor([0.3, 0.0, 0.7]))
+    assert worst.tolist() == pytest.approx([0.0, 0.0, 1.0], abs=1e-15)
+
+
 def test_the_total_variation_ball_leaves_the_support_in_equal_parts():
     worst = weights("tv_ball", tensor([2.0, 0.1, 0.5, 2.0]), 0.4, tensor([0.0, 0.3, 0.7, 0.0]))
     assert worst.tolist() == pytest.approx([0.2, 0.0, 0.6, 0.2], abs=1e-15)
@@ -354,6 +359,7 @@ def test_descent_and_group_weights_meet_at_the_saddle_point():
 def test_group_means_and_their_robust_sum():
     losses, groups = tensor([1.0, 3.0, 0.5, 2.0]), torch.tensor([0, 0, 2, 0])
     assert group_means(losses, groups, 4).tolist() == [2.0, 0.0, 0.5, 0.0]
+    assert group_means(losses, torch.zeros(4, dtype=torch.int64), 1).tolist() == [1.625]
     weighted = group_means(losses, groups, 4, probs=tensor([0.1, 0.2, 0.6, 0.1]))
     assert weighted.tolist() == pytest.approx([(0.1 + 0.6 + 0.2) / 0.4, 0, 0.5, 0])
     per_group, law = tensor([2.0, 0.5]), tensor([0.9, 0.1])
@@ -419,3 +425,15 @@ def test_other_bad_arguments_are_named():
         group_weights(tensor([1.0, 1.0]), losses, 1.0)
     with pytest.raises(ValueError, match=r"trade_off must be in \[0, 1\], got 2"):
         group_robust(losses, tensor([0.5, 0.5]), trade_off=2)
+
+
+def test_a_law_in_single_precision_may_be_off_by_its_rounding():
+    """A law of double losses that is itself in doubles must sum to 1 to nine digits, any other one to five."""
+    losses, off = tensor([1.0, 2.0]), tensor([0.5, 0.5 + 1e-6])
+    mean = REWEIGHTINGS["mean"]
+    for some, law in ((losses.float(), off), (losses, off.float()), (losses.float(), off.float())):
+        assert mean(some, probs=law).item() == pytest.approx(1.5, abs=1e-5)
+    with pytest.raises(ValueError, match=r"probs.sum\(\) must be 1"):
+        mean(losses, probs=off)
+    with pytest.raises(ValueError, match=r"probs.sum\(\) must be 1"):
+        mean(losses.float(), probs=tensor([0.5, 0.5 + 1e-4]))

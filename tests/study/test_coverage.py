@@ -8,6 +8,7 @@ import pytest
 from rsail.study import coverage, pages
 from rsail.study.every_method.methods import METHODS as EXACT
 from rsail.study.paths import ROOT
+from rsail.study.systems import LEFT_OUT, SYSTEMS, System
 from rsail.training import METHODS as TRAINED
 
 # What a reader of the literature looks for.
@@ -21,12 +22,12 @@ WANTED = (
 
 
 def test_what_must_be_there_is_there_once():
-    names = [system.name for system in coverage.SYSTEMS]
+    names = [system.name for system in SYSTEMS]
     assert len(set(names)) == len(names) and set(WANTED) <= set(names)
-    assert len(coverage.LEFT_OUT) <= 4 and all(coverage.LEFT_OUT.values())
+    assert len(LEFT_OUT) <= 4 and all(LEFT_OUT.values())
 
 
-@pytest.mark.parametrize("system", coverage.SYSTEMS, ids=lambda system: system.name)
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
 def test_a_row_names_code_tests_and_methods_that_exist(system):
     for name in system.implemented:
         pkgutil.resolve_name(name)
@@ -47,20 +48,20 @@ def test_a_row_names_code_tests_and_methods_that_exist(system):
 
 
 def test_differences_say_where_they_are():
-    row = coverage.System("made", "1", (), (), differences="a", differs_exact="b", differs_trained="c")
+    row = System("made", "1", (), (), differences="a", differs_exact="b", differs_trained="c")
     assert row.differs() == "a; in notebook 06: b; on a language model: c"
-    assert coverage.System("made", "1", (), ()).differs() == "none known"
+    assert System("made", "1", (), ()).differs() == "none known"
 
 
 def test_what_only_an_abstract_tells_of_is_named():
-    left_out = " ".join(coverage.LEFT_OUT)
+    left_out = " ".join(LEFT_OUT)
     for name in ("2503.00539", "DRTO", "W-DRRO", "DoRA", "Hölder-DPO", "wDPO", "symmetric losses"):
         assert name in left_out
 
 
 def test_every_method_that_is_run_has_a_row():
-    assert {name for system in coverage.SYSTEMS for name in system.exact} == set(EXACT)
-    assert {key for system in coverage.SYSTEMS for key in system.trained} == set(TRAINED)
+    assert {name for system in SYSTEMS for name in system.exact} == set(EXACT)
+    assert {key for system in SYSTEMS for key in system.trained} == set(TRAINED)
 
 
 def test_the_page_shows_the_table():

@@ -205,6 +205,15 @@ class TestObjectives:
         assert np.abs(found.log_ratio - offline.solve_dpo(setting).log_ratio).max() < 1e-4
 
 
+def repeats(method: str) -> float:
+    """How closely another processor repeats a number of this method.
+
+    Robust SAIL is not convex and has kinks everywhere at h = 0: with other rounding errors a descent ends at a
+    neighboring stationary point (seen: 0.004 of regret apart). The others end where they ended.
+    """
+    return 0.02 if method == "robust SAIL" else 1e-4
+
+
 class TestResults:
     def test_every_family_is_described(self):
         assert {method.family for method in METHODS.values()} == set(FAMILIES)
@@ -243,8 +252,9 @@ class TestResults:
         table, seed = experiment.load_table(oracle), experiment.SEEDS[1]
         (row,) = (row for row in table.rows if (row["method"], row["seed"]) == (method, seed))
         again = experiment.run_cell(method, oracle, seed, row["options"])
+        assert again["converged"] == row["converged"]
         for name in MEASURES:
-            assert again[name] == pytest.approx(row[name], abs=1e-4), name
+            assert again[name] == pytest.approx(row[name], abs=repeats(method)), name
 
     def test_a_frontier_point_can_be_computed_again(self):
         rows = read_result(experiment.RESULTS / "frontier.json")["history"]
@@ -278,7 +288,8 @@ class TestResults:
         for loss, oracle, name in (("robust SAIL", "truth", "random 1"), ("SAIL", "bias", "the other loss")):
             again = basins.descend_from(name, loss, oracle, experiment.SEEDS[0])
             for key in ("objective", "regret"):
-                assert again[key] == pytest.approx(starts[loss, oracle][name][key][0], abs=1e-4)
+                found = starts[loss, oracle][name][key][0]
+                assert again[key] == pytest.approx(found, abs=repeats(loss)), (loss, key)
 
     def test_radius_zero_from_the_reference_is_sail(self):
         starts, table = experiment.load_starts()["SAIL", "bias"], experiment.load_table("bias")

@@ -4,11 +4,12 @@ import errno
 import json
 import os
 import shutil
+import warnings
 
 import pytest
 import torch
 
-from rsail.files import write_atomically
+from rsail.files import file_digest, write_atomically
 from rsail.lm import fingerprint, load_model
 from rsail.training import OnlineConfig, checkpoint, loop
 from rsail.training.checkpoint import (
@@ -19,8 +20,10 @@ from rsail.training.checkpoint import (
     make_generators,
     open_run,
     read_log,
+    read_run,
     save_checkpoint,
 )
+from rsail.versions import versions
 
 IDENTITY = {"config": {"beta": 0.1, "oracle": {"kind": "truth"}}, "reference": "abc"}
 
@@ -81,7 +84,7 @@ def test_the_last_two_checkpoints_are_kept(state, tmp_path):
     assert [p.name for p in checkpoints(tmp_path)] == ["checkpoint-000004", "checkpoint-999999"]
 
 
-FILES = ["model.safetensors", "optimizer.pt", "generators.pt", "config.json", "state.json"]
+FILES = ["model.safetensors", "optimizer.pt", "generators.pt", "parts.pt", "config.json", "state.json"]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "gone", "empty"])
@@ -100,6 +103,48 @@ def test_a_damaged_checkpoint_file_is_named(state, tmp_path, name, damage):
     with pytest.raises(ValueError, match="missing or damaged") as caught:
         load_checkpoint(folder, *state(0))
     assert str(folder / name) in str(caught.value) and f"delete {folder}" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_checkpoint_file_with_one_wrong_bit_or_cut_anywhere_is_named(state, tmp_path, name):
+    parts = state(1)
+    save_checkpoint(tmp_path, 3, *parts)
+    path = checkpoints(tmp_path)[-1] / name
+    content = path.read_bytes()
+    # state.json, which no digest covers, at every byte; of the others some bytes from the first to the last.
+    step = 1 if name == "state.json" else max(1, (len(content) - 1) // 7)
+    for at in range(0, len(content), step):
+        for damaged in (content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :], content[:at]):
+            path.write_bytes(damaged)
+            if name == "state.json" and not damaged[at:].strip() and damaged[:at] == content[:at]:
+                continue  # no more than the end of the last line is gone
+            with pytest.raises(ValueError, match="missing or damaged"):
+                load_checkpoint(path.parent, *parts)
+
+
+class Intruder:
+    """In a pickle: what reads it calls `os.mkdir(folder)`."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "generators.pt", "parts.pt"])
+def test_code_in_a_checkpoint_is_not_run(state, tmp_path, name):
+    save_checkpoint(tmp_path, 3, *state(1))
+    folder = checkpoints(tmp_path)[-1]
+    torch.save({"state": Intruder(tmp_path / "was here")}, folder / name)
+    record = json.loads((folder / "state.json").read_text())
+    record["sha256"][name] = file_digest(folder / name)  # whoever puts code there does that, too
+    (folder / "state.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=rf"{name} must hold tensors and plain values"):
+        load_checkpoint(folder, *state(0), {})
+    assert not (tmp_path / "was here").exists()
+    torch.load(folder / name, weights_only=False)  # it would have
+    assert (tmp_path / "was here").exists()
 
 
 def stop_at(monkeypatch, stage: str) -> None:
@@ -142,7 +187,7 @@ def test_a_folder_is_claimed_once_and_continued_only_on_request(tmp_path):
 
 def test_resume_in_an_empty_folder_starts_a_run(tmp_path):
     open_run(tmp_path / "run", IDENTITY, resume=True)
-    assert json.loads((tmp_path / "run" / "run.json").read_text()) == IDENTITY
+    assert json.loads((tmp_path / "run" / "run.json").read_text()) == {**IDENTITY, "versions": [versions()]}
 
 
 @pytest.mark.parametrize("resume", [False, True])
@@ -162,6 +207,19 @@ def test_another_reference_is_refused(tmp_path):
         open_run(tmp_path, {**IDENTITY, "reference": "abd"}, resume=True)
 
 
+def test_other_versions_are_named_once_and_recorded(tmp_path, monkeypatch):
+    open_run(tmp_path, IDENTITY, resume=False)
+    now = versions()
+    other = {**now, "libraries": {**now["libraries"], "torch": "9.9"}}
+    monkeypatch.setattr(checkpoint, "versions", lambda: other)
+    with pytest.warns(UserWarning, match=r"other versions, .*: libraries\.torch \('.*' there, '9\.9' now\)$"):
+        open_run(tmp_path, IDENTITY, resume=True)
+    assert read_run(tmp_path) == {**IDENTITY, "versions": [now, other]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        open_run(tmp_path, IDENTITY, resume=True)
+
+
 def test_a_folder_with_foreign_files_is_refused_and_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(ValueError, match=r"it holds \['thesis.tex'\]"):
@@ -169,7 +227,9 @@ def test_a_folder_with_foreign_files_is_refused_and_left_alone(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"config": 3, "reference": "abc"}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "null", "{}", '{"config": 3, "reference": "abc"}', json.dumps(IDENTITY)]
+)
 def test_a_damaged_run_record_is_named(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(ValueError, match=r"run\.json is damaged"):
@@ -205,8 +265,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
             pass
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_is_not_writable_is_named(tmp_path):
+def test_a_folder_that_is_not_writable_is_named(tmp_path, without_privileges):
     tmp_path.chmod(0o500)
     with pytest.raises(PermissionError, match="output_dir must be a writable folder"):
         open_run(tmp_path, IDENTITY, resume=False)

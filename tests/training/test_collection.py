@@ -7,13 +7,8 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import PreTrainedTokenizerFast
 
 from rsail.lm import Samples
-from rsail.lm.enumeration import response_indices
 from rsail.oracles import truth
 from rsail.study.gradient_check import chi_square
 from rsail.training import OnlineConfig, collection, method_config
@@ -30,12 +25,13 @@ from rsail.training.collection import (
 )
 from rsail.training.config import build
 from rsail.training.context import batch_context, group_indices
-from rsail.training.state import State, begin_run
+from rsail.training.options import EXTRA_FROM
+from rsail.training.state import begin_run
 from rsail.training.uncertainty import no_observations, observe, response_features, uncertainty
 
 from .enumerated import LONGEST, World, response_law
+from .runs import TEXTS, indices, judged, make_state, prompt_of
 
-TEXTS = ["a b", "b b"]  # the prompts of enumerated.py
 DRAWS = 4000  # pairs per prompt
 
 
@@ -44,35 +40,10 @@ def world():
     return World()
 
 
-@pytest.fixture(scope="module")
-def tokenizer():
-    backend = Tokenizer(WordLevel({"a": 0, "<eos>": 1, "b": 2}, unk_token="a"))
-    backend.pre_tokenizer = WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="a", eos_token="<eos>")
-
-
 @pytest.fixture
-def state(world, tokenizer, monkeypatch):
-    """A run on the enumerable models; rewards are those of the table, whatever the texts."""
-    task = SimpleNamespace(train_prompts=TEXTS)
-    accelerator = SimpleNamespace(unwrap_model=lambda model: model, device=torch.device("cpu"))
-
-    def judge(task, tokenizer, prompts, samples, count):
-        return table(world, prompts, samples, count), {}
-
-    monkeypatch.setattr(collection, "judge", judge)
-    return State(
-        accelerator, world.policy, world.reference, world.initial, tokenizer, task, None, make_generators(3)
-    )
-
-
-def table(world, prompts, samples, count):
-    x = np.array([TEXTS.index(prompt) for prompt in prompts])[:, None]
-    return world.rewards[x, indices(world, samples).reshape(-1, count)]
-
-
-def indices(world, samples) -> np.ndarray:
-    return response_indices(world.responses, samples).numpy()
+def state(world, monkeypatch):
+    judged(monkeypatch, world)
+    return make_state(world, seed=3)
 
 
 def config_of(**changes) -> OnlineConfig:
@@ -81,9 +52,14 @@ def config_of(**changes) -> OnlineConfig:
 
 
 def p_value(drawn, law) -> float:
-    """Of pairs of responses, as numbers of i Y + j, against their law (Y, Y)."""
+    """Of lists of responses, as their number in the law (Y, ..., Y), against it."""
     statistic, freedom = chi_square(drawn[None], np.log(np.maximum(law.ravel(), 1e-300))[None])
     return float(stats.chi2.sf(statistic, freedom))
+
+
+def numbers(drawn, size: int) -> np.ndarray:
+    """Lists (..., K) of responses as numbers in a law (Y, ..., Y)."""
+    return np.ravel_multi_index(np.moveaxis(drawn, -1, 0), [size] * drawn.shape[-1])
 
 
 SCHEMES = {
@@ -107,7 +83,7 @@ def test_a_scheme_draws_pairs_from_its_law_and_from_no_other(state, world, monke
         state.memory["moments"] = no_observations(3)
     prompts = [text for text in TEXTS for _ in range(DRAWS)]
     drawn = indices(world, collection.draw(config, state, prompts)).reshape(2, DRAWS, 2)
-    drawn = drawn[..., 0] * world.own.shape[1] + drawn[..., 1]
+    drawn = numbers(drawn, world.own.shape[1])
     configs = {other: config_of(collection={"scheme": other, **SCHEMES[other]}) for other in SCHEMES}
     for x in range(2):
         laws = {other: response_law(configs[other], world, world.own)[x] for other in SCHEMES}
@@ -116,8 +92,30 @@ def test_a_scheme_draws_pairs_from_its_law_and_from_no_other(state, world, monke
         assert max(p.values()) < 1e-6
 
 
-def prompt_of(samples) -> np.ndarray:
-    return (samples.prompt_ids[:, 0] == 2).long().numpy()
+@pytest.mark.parametrize(
+    ("scheme", "candidates", "count"), [("best_worst", 3, 2), ("rejection", 3, 2), ("rejection", 4, 3)]
+)
+def test_candidates_are_chosen_by_the_oracle_of_the_run_and_not_by_the_truth(
+    state, world, scheme, candidates, count
+):
+    config = config_of(
+        collection={"scheme": scheme, "candidates": candidates}, responses_per_prompt=count,
+        oracle={"kind": "bias", "strength": 0.4, "attribute": "charm"}, beta=1.5,
+    )  # fmt: skip
+    prompts = [text for text in TEXTS for _ in range(DRAWS)]
+    drawn = indices(world, collection.draw(config, state, prompts)).reshape(2, DRAWS, count)
+    drawn = numbers(drawn, world.own.shape[1])
+    asked, true = (response_law(config, w, world.own) for w in (world.asked(config.oracle), world.having()))
+    for x in range(2):
+        assert p_value(drawn[x], asked[x]) > 1e-3
+        assert p_value(drawn[x], true[x]) < 1e-6
+
+
+def test_three_responses_of_the_policy_are_independent(state, world):
+    config = config_of(responses_per_prompt=3)
+    drawn = indices(world, collection.draw(config, state, TEXTS[:1] * DRAWS)).reshape(DRAWS, 3)
+    law = response_law(config, world, world.own)[0]
+    assert p_value(numbers(drawn, world.own.shape[1]), law) > 1e-3
 
 
 def test_many_candidates_accepted_follow_the_gibbs_law(world):
@@ -157,6 +155,20 @@ def test_the_second_response_of_the_enhancer_avoids_what_was_compared_before(
     assert collection.draw(config, state, TEXTS[:1]).tolist() == [0, wanted]
     gap = (features[wanted] - features[0])[:, None]
     torch.testing.assert_close(state.memory["moments"], before + gap @ gap.T)
+
+
+def test_the_moments_of_the_enhancer_are_of_the_initial_model_and_means_over_prompts(state, world):
+    """The policy is another model by now; its hidden states are no features."""
+    config = config_of(collection={"scheme": "enhancer", "candidates": 2})
+    state.memory["moments"] = no_observations(8)
+    pairs = collection.draw(config, state, TEXTS * 3)
+    features = response_features(world.initial, pairs).numpy()
+    other = response_features(world.policy, pairs).numpy()
+    moments, with_others = (
+        np.eye(8) + sum(np.outer(z, z) for z in table[1::2] - table[::2]) / 6 for table in (features, other)
+    )
+    np.testing.assert_allclose(state.memory["moments"].numpy(), moments, atol=1e-12)
+    assert np.abs(moments - with_others).max() > 1e-3
 
 
 # Uncertainty.
@@ -215,7 +227,7 @@ def test_the_bonus_of_copo_is_that_before_the_visit(state, world):
         batch = collect(config, state)
         features = response_features(world.initial, Samples(*(part[6:] for part in batch.samples))).numpy()
         context = batch_context(config, state, batch, log_probs, log_probs - 1.0, [])
-        wanted = [by_hand(moments, phi) for phi in features]
+        wanted = [0.1 * by_hand(moments, phi) for phi in features]
         np.testing.assert_allclose(context.further.bonus.numpy().ravel(), wanted, atol=1e-9)
         assert (context.further.log_ratio == 1.0).all() and context.fresh is None
         moments = moments + sum(np.outer(phi, phi) for phi in features) / 3
@@ -264,7 +276,7 @@ def test_the_offline_set_is_of_the_initial_model_and_the_same_for_the_same_seed(
     pairs = collect_set(config, state, offline=True)
     x = pairs.prompts.numpy()
     drawn = indices(world, pairs.samples).reshape(-1, 2)
-    flat = drawn[:, 0] * world.own.shape[1] + drawn[:, 1]
+    flat = numbers(drawn, world.own.shape[1])
     for prompt in range(2):
         law, other = (np.exp(t[prompt][:, None] + t[prompt][None]) for t in (world.first, world.own))
         own = flat[x == prompt]
@@ -303,8 +315,20 @@ def test_labels_of_the_policy_leave_the_offline_responses_without_stored_ones(st
     assert (targets[:2, 0, 1] == 1).all() and (targets[2:] == batch.stored.numpy()).all()
 
 
-@pytest.mark.parametrize(("term", "source"), [("vpo_online", "ref"), ("hypo", "own")])
-def test_further_responses_of_a_term_are_of_the_model_it_asks_for(state, world, term, source):
+# Methods that move their reference call its samples those of the last round's policy.
+SOURCES = {
+    "vpo_online": "ref", "vpo_offline": "ref", "selm": "ref", "copo": "ref", "reference_kl": "ref",
+    "spac_anchored": "ref", "spac_smoothed": "ref", "hypo": "own",
+}  # fmt: skip
+
+
+def test_every_term_that_draws_responses_has_a_source():
+    assert set(SOURCES) == set(EXTRA_FROM)
+
+
+@pytest.mark.parametrize("term", SOURCES)
+def test_further_responses_of_a_term_are_of_the_model_it_asks_for(state, world, term):
+    source = SOURCES[term]
     config = config_of(
         addition={"term": term, "term_weight": 1.0, "term_samples": 500},
         prompts_per_step=8,

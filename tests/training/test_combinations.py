@@ -15,6 +15,7 @@ from rsail.training.measures import judge
 
 OFFLINE = ["score_weight=0", "collection.scheme=offline"]
 ONLINE = ["score_weight=0"]
+OWN = ["loss=dpo", "labels=policy", "addition.preference_weight=1"]
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ ONLINE = ["score_weight=0"]
         ),
         (
             [*OFFLINE, "oracle.kind=worst_case", "oracle.strength=0.1"],
-            "oracle.kind must be another one where it chooses responses or its labels are stored",
+            "oracle.kind must be another one where the oracle chooses responses or its labels are stored: it needs the",
         ),
         (
             ["collection.offline_share=0.5", "oracle.kind=worst_case", "oracle.strength=0.1"],
@@ -109,15 +110,21 @@ ONLINE = ["score_weight=0"]
         (["addition.term_weight=1"], "addition.term_weight must be 0 with addition.term 'none', got 1"),
         (["addition.term=hypo"], "addition.term_weight must be > 0 with addition.term 'hypo', got 0"),
         (["addition.term_samples=2"], "addition.term_samples must be 1 with addition.term 'none'"),
-        (["addition.term=xpo", "addition.term_weight=1"], "addition.term must be another one without"),
-        (["addition.term=pessimism", "addition.term_weight=1"], "addition.term must be another one without"),
+        (
+            ["addition.term=xpo", "addition.term_weight=1"],
+            "addition.term must be another one with collection.scheme 'on_policy': it needs 'hybrid', got 'xpo'",
+        ),
+        (
+            ["addition.term=pessimism", "addition.term_weight=1"],
+            "addition.term must be another one with collection.scheme 'on_policy': it needs 'offline', got",
+        ),
         (
             [*OFFLINE, "loss=rebel", "addition.term=pessimism", "addition.term_weight=1"],
-            "addition.term must be another one with loss 'rebel', which is not of pairs",
+            "addition.term must be another one with loss 'rebel': it needs one of pair scores, got 'pessimism'",
         ),
         (
             [*OFFLINE, "loss=chi_po", "addition.term=spac_anchored", "addition.term_weight=1"],
-            "addition.term must be another one with loss 'chi_po', which is not of pairs",
+            "addition.term must be another one with loss 'chi_po': it needs one of pair scores, got 'spac_anchored'",
         ),
         (["collection.scheme=offline"], "score_weight must be 0 unless the pairs of every step are drawn from"),
         (
@@ -125,15 +132,47 @@ ONLINE = ["score_weight=0"]
             "score_weight must be 0 unless the pairs of every step are drawn from",
         ),
         (["collection.scheme=best_worst", "collection.candidates=4"], "score_weight must be 0 unless"),
+        (["prompts_per_step=1"], "prompts_per_step must be at least 2 for baseline 'other_prompts', got 1"),
         (
             ["prompts_per_step=4", "collection.offline_share=0.75"],
-            "prompts_per_step must be at least 2 for baseline 'other_prompts', got 1",
+            "collection.offline_share must be such that at least 2 of 4 prompts_per_step are not offline, "
+            "for baseline 'other_prompts', got 0.75",
         ),
         (
             ["loss=plackett_luce", "labels=hard", "responses_per_prompt=4", "baseline=disjoint"],
             "baseline with loss 'plackett_luce' must be one of log2, other_prompts, got 'disjoint'",
         ),
         (["method=sarsa"], "method must be one of cdpo, chi2_rebel"),
+        (["method=null"], "method must be one of cdpo, chi2_rebel"),
+        (["method=[xpo]"], "method must be one of cdpo, chi2_rebel"),
+        (["baseline=mean", *ONLINE], "baseline must be one of disjoint, "),
+        (
+            ["loss=dpo_pro", "loss_options.radius=0.1", "labels=drawn"],
+            "labels must be 'probability' with loss 'dpo_pro', which does not doubt a label, got 'drawn'",
+        ),
+        (
+            [*OFFLINE, *OWN, "addition.term=pessimism", "addition.term_weight=1"],
+            "addition.preference_weight must be 0 with addition.term 'pessimism', got 1",
+        ),
+        (
+            [*ONLINE, *OWN, "addition.term=spac_anchored", "addition.term_weight=1"],
+            "addition.preference_weight must be 0 with addition.term 'spac_anchored', got 1",
+        ),
+        (
+            [*ONLINE, *OWN, "addition.wasserstein=0.1"],
+            "addition.preference_weight must be 0 with addition.wasserstein > 0, got 1",
+        ),
+        (
+            ["addition.term=spac_smoothed", "addition.term_weight=1"],
+            "score_weight must be 0 with addition.term 'spac_smoothed', got 1",
+        ),
+        (
+            ["addition.term=spac_anchored", "addition.term_weight=1"],
+            "score_weight must be 0 with addition.term 'spac_anchored', got 1",
+        ),
+        (["output_dir="], "output_dir"),
+        (["model=''"], "model: String should have at least 1 character, got ''"),
+        (["addition={term: none, term: hypo}"], "override must have a YAML value"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
@@ -167,6 +206,29 @@ def test_a_method_lies_below_what_is_given(tmp_path):
     assert (config.addition.term, config.addition.term_weight, config.beta) == ("xpo", 0.5, 0.3)
     assert METHODS["xpo"]["addition"]["term_weight"] == 1e-5
     assert build(OnlineConfig, config.to_dict()) == config
+
+
+def test_another_loss_takes_none_of_the_options_of_the_method():
+    assert method_config("cdpo", loss="dpo").loss_options == {}
+    assert method_config("cdpo", loss="rdpo", loss_options={"flip_rate": 0.2}).loss_options == {
+        "flip_rate": 0.2
+    }
+    assert method_config("cdpo", loss_options={"smoothing": 0.2}).loss_options == {"smoothing": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("beta: 0.1\nbeta: 0.2\n", "beta stands there twice"),
+        ('{"oracle": {"kind": "flip", "kind": "bias"}}', "kind stands there twice"),
+        ("1: 2\nfoo: 3\n", "1 is not a setting, got 2"),
+    ],
+)
+def test_a_file_with_a_key_twice_or_one_that_is_no_text_is_refused(tmp_path, text, message):
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(ValueError) as caught:
+        load_config(tmp_path / "run.yaml")
+    assert message in str(caught.value)
 
 
 def test_methods_with_a_score_term_draw_their_pairs_from_the_policy():

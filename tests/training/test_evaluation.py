@@ -139,7 +139,7 @@ def test_as_many_responses_are_drawn_as_stated(trained, reference_folder, monkey
     task = load_task(TaskConfig(), eval_prompts=8)
     monkeypatch.setattr(
         "rsail.training.evaluation.judge",
-        lambda t, k, prompts, samples, count: seen.append((len(samples.response_ids), count)) or 1 / 0,
+        lambda t, k, prompts, samples, count, alone: seen.append((len(samples.response_ids), count)) or 1 / 0,
     )
     with pytest.raises(ZeroDivisionError):
         evaluate_policy(*policies(trained, reference_folder), task)

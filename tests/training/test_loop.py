@@ -161,8 +161,31 @@ def test_a_run_is_not_continued_unless_asked(run, monkeypatch):
 
 def test_another_configuration_is_refused_naming_the_field(run, monkeypatch):
     interrupted(run, monkeypatch)
-    with pytest.raises(ValueError, match=re.escape("config.rho (0.15 there, 0.2 asked for)")):
-        run(resume=True, rho=0.2)
+    for changes, message in (
+        ({"rho": 0.2}, "config.rho (0.15 there, 0.2 asked for)"),
+        ({"seed": 1}, "config.seed (0 there, 1 asked for)"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            run(resume=True, **changes)
+
+
+def test_other_prompts_under_the_same_configuration_are_refused(run, monkeypatch):
+    interrupted(run, monkeypatch)
+    prompts = load_task(OnlineConfig().task, eval_prompts=8).train_prompts
+    with_task(monkeypatch, train_prompts=[*prompts[:-1], prompts[0]])
+    with pytest.raises(ValueError, match="different there: prompts"):
+        run(resume=True)
+
+
+@pytest.mark.parametrize("name", ["metrics", "evaluations", "rounds"])
+def test_a_log_with_one_other_digit_is_named(run, monkeypatch, tmp_path, name):
+    interrupted(run, monkeypatch)
+    path = tmp_path / "run" / f"{name}.jsonl"
+    row, *rest = path.read_text().splitlines(keepends=True)
+    digit = re.search(r"(?<=\.)[0-8]|(?<=[a-f])[0-8]", row).start()  # of a number or a hash
+    path.write_text("".join([row[:digit] + str(int(row[digit]) + 1) + row[digit + 1 :], *rest]))
+    with pytest.raises(ValueError, match=rf"{name}\.jsonl must be as it was when step 4 was saved"):
+        run(resume=True)
 
 
 def test_another_initial_model_under_the_same_name_is_refused(run, monkeypatch, reference_folder, tmp_path):
@@ -364,6 +387,12 @@ def test_a_reward_that_is_not_finite_or_has_another_shape_is_named(run, monkeypa
 def test_an_attribute_of_another_shape_is_named(run, monkeypatch):
     with_task(monkeypatch, attributes=lambda texts: {"filler": np.zeros(1), "length": np.zeros(len(texts))})
     with pytest.raises(ValueError, match=r"attribute 'filler' must be \(32,\), got \(1,\)"):
+        run()
+
+
+def test_an_attribute_that_is_not_finite_is_named(run, monkeypatch):
+    with_task(monkeypatch, attributes=lambda texts: {"filler": np.full(len(texts), np.inf)})
+    with pytest.raises(ValueError, match=r"attribute 'filler' must be finite, got inf"):
         run()
 
 

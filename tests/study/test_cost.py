@@ -128,11 +128,12 @@ def test_committed_penalty_and_score_term_cost_next_to_nothing():
 def test_committed_growth_of_the_exact_penalty():
     metrics = committed("exact")["metrics"]
     assert metrics["speedup"] >= 100 and metrics["difference"] < 1e-9
-    sizes = [r["size"] for r in committed("exact")["history"] if r["part"] == "growth"]
-    assert max(sizes) == 10**6
-    # n log n over the same sizes has this slope; what is above it is the memory's.
-    slope = np.polyfit(np.log(sizes), np.log(sizes * np.log(sizes)), 1)[0]
-    assert metrics["exponent"] <= slope + 0.05
+    grown = [r for r in committed("exact")["history"] if r["part"] == "growth"]
+    sizes = [r["size"] for r in grown]
+    assert (sizes[0], sizes[-1]) == (10**3, 10**6)
+    # Over the whole range no faster than n log n. What is above it in the end is the memory's: arrays leave the cache.
+    assert metrics["exponent"] <= np.polyfit(np.log(sizes), np.log(sizes * np.log(sizes)), 1)[0]
+    assert all(r["per_n_log_n"] <= grown[0]["per_n_log_n"] for r in grown)
 
 
 def test_committed_phases_are_of_the_grid_and_above_their_floors():

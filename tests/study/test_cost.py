@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rsail.__main__ import main
 from rsail.lm import frozen_copy, response_log_probs, sample
 from rsail.study.cost import bench, exact, steps
-from rsail.study.cost.floor import Machine, floors, measure_machine, phase_costs
+from rsail.study.cost.floor import Machine, floors, measure_machine, phase_costs, weights
 from rsail.study.cost.workload import (
     PROMPT_WORDS,
     Workload,
@@ -20,6 +20,7 @@ from rsail.study.cost.workload import (
     prompt_texts,
     stage,
 )
+from rsail.study.memory import peak_bytes
 from rsail.study.paths import RESULTS_DIR
 from rsail.study.results import read_result, read_results
 from rsail.training.loop import online_step
@@ -67,11 +68,24 @@ def test_operations_of_the_floor_are_those_of_the_products_that_are_made():
     assert costs["backward"][0] == 2 * costs["forward"][0]
 
 
+def test_weights_are_those_of_the_model():
+    work = Workload(vocabulary=64, hidden=32, heads=2, layers=3)
+    assert weights(work) == sum(w.numel() for w in build_model(work).parameters() if w.ndim == 2)
+
+
+def test_peak_memory_is_that_of_the_process_alone():
+    """Not that of the process which started it."""
+    ballast = torch.ones(2**27)  # half a gigabyte
+    found = steps.isolated(SMALL, 2)
+    assert peak_bytes() > found["peak"] and found["peak"] > found["growth"] > 0 and found["step"] > 0
+    assert found["growth"] < 2**28 < 4 * len(ballast)
+
+
 def test_floors_scale_with_the_machine():
     slow, fast = (floors(SMALL, Machine(rate, rate)) for rate in (1e9, 2e9))
     for phase, limits in slow.items():
         assert limits["memory"] == pytest.approx(2 * fast[phase]["memory"])
-    machine = measure_machine(1, size=64, megabytes=1, repeats=2)
+    machine = measure_machine(SMALL, size=64, repeats=2)
     assert machine.operations > 0 and machine.bandwidth > 0
 
 
@@ -92,11 +106,6 @@ def test_every_part_runs_tiny_and_writes_a_result(tmp_path, monkeypatch, capsys)
     capsys.readouterr()
     assert main(["bench", "--output", str(tmp_path), "speed"]) == 2
     assert "part must be one of" in capsys.readouterr().err
-
-
-def test_a_workload_is_measured_in_a_process_of_its_own():
-    found = steps.isolated(SMALL, 2)
-    assert found["peak"] > found["growth"] > 0 and found["step"] > 0
 
 
 def test_the_sum_over_pairs_in_rows_is_the_sorted_one():

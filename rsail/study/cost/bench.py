@@ -70,12 +70,15 @@ TINY = Amount(
 def measure_phases(amount: Amount) -> tuple[dict, list[dict]]:
     """Each workload in a process of its own, beside the floor of each phase."""
     records = []
-    machines = {threads: measure_machine(threads) for threads in {w.threads for w in amount.phases}}
     for workload in amount.phases:
-        found = isolated(workload, amount.steps)
-        limit = floors(workload, machines[workload.threads])
-        records.append({"workload": asdict(workload), **found, "floors": limit})
-    return {f"machine/{threads}": machine._asdict() for threads, machine in machines.items()}, records
+        found, machine = isolated(workload, amount.steps), measure_machine(workload)
+        limit = floors(workload, machine)
+        records.append({"workload": asdict(workload), **found, "floors": limit, "machine": machine._asdict()})
+    furthest = {
+        phase: max(record["best"][phase] / max(record["floors"][phase].values()) for record in records)
+        for phase in records[0]["floors"]
+    }
+    return {f"times_floor/{phase}": times for phase, times in furthest.items()}, records
 
 
 def measure_settings(amount: Amount) -> tuple[dict, list[dict]]:

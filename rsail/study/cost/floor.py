@@ -27,17 +27,20 @@ class Machine(NamedTuple):
     bandwidth: float
 
 
-def measure_machine(
-    threads: int = 1, *, size: int = 1024, megabytes: int = 256, repeats: int = 20
-) -> Machine:
-    """Float32 product of two square matrices of `size`; copy of `megabytes`, read and written."""
-    torch.set_num_threads(threads)
+def measure_machine(workload: Workload, *, size: int = 1024, repeats: int = 20) -> Machine:
+    """Float32 product of two square matrices of `size`; reading and copying an array as large as the weights.
+
+    An array of that size stays in a cache if the weights do: the memory meant is the one that holds them.
+    """
+    torch.set_num_threads(workload.threads)
     left, right, out = (torch.ones(size, size) for _ in range(3))
-    source = torch.ones(megabytes * 2**20 // BYTES)
+    source = torch.ones(weights(workload))
     target = torch.zeros_like(source)
     product = min(_seconds(lambda: torch.mm(left, right, out=out)) for _ in range(repeats))
     copy = min(_seconds(lambda: target.copy_(source)) for _ in range(repeats))
-    return Machine(2 * size**3 / product, 2 * BYTES * source.numel() / copy)
+    read = min(_seconds(source.sum) for _ in range(repeats))
+    moved = BYTES * source.numel()
+    return Machine(2 * size**3 / product, max(2 * moved / copy, moved / read))
 
 
 def _seconds(call) -> float:
@@ -46,19 +49,25 @@ def _seconds(call) -> float:
     return time.perf_counter() - start
 
 
+def weights(workload: Workload) -> int:
+    """Entries of the matrices: attention and MLP of each layer, and the tied embeddings."""
+    width = workload.hidden
+    return workload.layers * (4 * width**2 + 3 * width * 4 * width) + width * workload.vocabulary
+
+
 def phase_costs(workload: Workload) -> dict[str, tuple[float, float]]:
     """(operations, bytes) of each phase with a floor."""
     w, prompt = workload, PROMPT_WORDS[1]
     width, new, rows, length = w.hidden, w.new_tokens, w.rows, prompt + w.new_tokens
-    body = w.layers * (4 * width**2 + 3 * width * 4 * width)  # weights of attention and MLP
     head = width * w.vocabulary
+    body = weights(w) - head
     # Every position reads itself and those before: keys and values, one product each.
     attention = 4 * width * w.layers * length * (length + 1) / 2
     scored = rows * (2 * body * length + attention + 2 * head * new)
     read = rows * w.layers * 2 * width * sum(prompt + t for t in range(1, new)) * BYTES  # keys and values
     laws = 2 * rows * new * w.vocabulary * BYTES
     sampled = 2 * body * (w.prompts * prompt + rows * (new - 1)) + rows * (attention + 2 * head * new)
-    parameters = body + head
+    parameters = weights(w)
     return {
         "sample": (sampled, new * parameters * BYTES + read + laws),
         "reference": (scored, parameters * BYTES),

@@ -63,4 +63,4 @@ def _exact(ax: Axes, exact: dict) -> None:
     ax.plot(exact["pairs_size"], exact["pairs_seconds"], "s", color=VERMILION, ms=4, mew=0, label="all pairs")
     ax.set(xscale="log", yscale="log", xlabel="responses $n$", ylabel="time of the penalty (s)")
     ax.minorticks_off()
-    ax.legend(loc="upper left", handlelength=1.5)
+    ax.legend(loc="lower right", handlelength=1.5)

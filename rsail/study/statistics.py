@@ -73,7 +73,8 @@ def bootstrap_interval(
     draws : int
         Resamples of n numbers with replacement.
 
-    With few seeds the interval is too narrow: of five normal numbers it covers 83 % where 95 % is asked for (2,000 draws).
+    With few seeds the interval is too narrow: of five normal numbers it covers 83 % where 95 % is asked for
+    (2,000 draws).
     """
     values = finite("values", values)
     require(values.ndim == 1 and values.size >= 2, "values.shape", values.shape, "(n,) with at least 2 seeds")

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from rsail.study.statistics import mean_interval, paired_difference
+from rsail.study.statistics import (
+    bootstrap_interval,
+    holm,
+    interquartile_mean,
+    mean_interval,
+    paired_difference,
+    paired_test,
+)
 
 # Student's t quantiles at 0.975, from a printed table.
 T_2, T_4 = 4.3027, 2.7764
@@ -53,3 +60,65 @@ def test_pairs_of_different_length_are_an_error():
         paired_difference([1.0, 2.0], [1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="level"):
         paired_difference([1.0, 2.0], [1.0, 2.0], level=1.0)
+
+
+class TestBootstrap:
+    def test_the_mean_of_two_numbers_is_resampled_to_three_values(self):
+        # Means of (0, 0), of (0, 1) or (1, 0), and of (1, 1), with chances 1/4, 1/2, 1/4.
+        found = bootstrap_interval([0.0, 1.0])
+        assert (found.mean, found.low, found.high, found.n) == (0.5, 0.0, 1.0, 2)
+        narrow = bootstrap_interval([0.0, 1.0], level=0.4)
+        assert (narrow.low, narrow.high) == (0.5, 0.5)
+
+    def test_it_covers_the_mean_about_as_often_as_it_says(self):
+        rng = np.random.default_rng(0)
+        hits = sum(
+            not bootstrap_interval(rng.normal(size=40), draws=400, seed=k).excludes(0.0) for k in range(300)
+        )
+        assert 0.89 <= hits / 300 <= 0.98
+
+    def test_other_statistics_and_the_same_draws(self):
+        values = np.random.default_rng(1).exponential(size=30)
+        found = bootstrap_interval(values, statistic=interquartile_mean)
+        assert found.mean == pytest.approx(interquartile_mean(values)) and found.low < found.mean < found.high
+        assert found == bootstrap_interval(values, statistic=interquartile_mean)
+        assert found != bootstrap_interval(values, statistic=interquartile_mean, seed=1)
+
+    @pytest.mark.parametrize("bad", [[1.0], [], [1.0, np.nan], [[1.0, 2.0]]])
+    def test_bad_input_is_named(self, bad):
+        with pytest.raises(ValueError, match="values"):
+            bootstrap_interval(bad)
+
+
+def test_the_interquartile_mean_leaves_out_a_quarter_at_either_end():
+    assert interquartile_mean([100.0, 1.0, 2.0, -50.0]) == 1.5
+    assert interquartile_mean([9.0, 1.0, 2.0, 3.0, 0.0]) == 2.0  # a quarter of five is one
+    assert interquartile_mean([[0, 1, 2, 9], [5, 5, 5, 5]]).tolist() == [1.5, 5.0]
+
+
+class TestHolm:
+    def test_an_example_by_hand(self):
+        # 0.01 * 4; 0.02 * 3 = 0.06; 0.03 * 2 = 0.06; 0.9 * 1.
+        assert holm([0.03, 0.01, 0.9, 0.02]) == pytest.approx([0.06, 0.04, 0.9, 0.06])
+        assert holm([0.6, 0.7]) == pytest.approx([1.0, 1.0])
+        assert holm([0.2]) == pytest.approx([0.2])
+
+    def test_false_rejections_are_as_rare_as_promised(self):
+        rng = np.random.default_rng(0)
+        any_false = np.mean([(holm(rng.random(8)) <= 0.05).any() for _ in range(4000)])
+        assert 0.035 < any_false <= 0.06
+        assert np.mean([(rng.random(8) <= 0.05).any() for _ in range(4000)]) > 0.25  # without it
+
+    @pytest.mark.parametrize("bad", [[], [0.5, 1.5], [-0.1], [np.nan], [[0.5]]])
+    def test_bad_input_is_named(self, bad):
+        with pytest.raises(ValueError, match="p_values"):
+            holm(bad)
+
+
+def test_a_paired_test_agrees_with_its_interval():
+    rng = np.random.default_rng(0)
+    for shift in (0.0, 0.3, 0.6, 1.0):
+        first = rng.normal(size=8)
+        second = first + shift + 0.5 * rng.normal(size=8)
+        assert (paired_test(first, second) < 0.05) == paired_difference(first, second).excludes(0.0)
+    assert paired_test([1.0, 2.0], [1.0, 2.0]) == 1.0 and paired_test([1.0, 2.0], [0.0, 1.0]) == 0.0

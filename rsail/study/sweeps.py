@@ -1,0 +1,205 @@
+"""Many runs from one plan: in parallel, restartable, one result file each, no failure dropped.
+
+A `Cell` is one planned run: the name of its file and the data that it is made from. `run_sweep` makes what is
+missing, in parallel processes of this machine (joblib) or on a cluster (joblib's dask backend), and returns what
+became of every cell. A cell is written atomically when it is done, so that a sweep that was killed loses no more
+than the cells in flight; started again it goes on with the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import joblib
+from tqdm import tqdm
+
+from rsail.checks import require
+from rsail.study.results import ResultError, read_result, write_result
+
+Outcome = tuple[dict, list | dict]  # metrics, history
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One planned run: the stem of its file, all that decides its numbers as plain data, and its seeds."""
+
+    name: str
+    config: dict
+    seeds: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of the cells of a sweep, by name; every planned cell is in exactly one of the first three."""
+
+    made: list[str]
+    kept: list[str]  # were there already
+    failed: dict[str, str]  # the error of each cell that raised, now or in the sweep before
+    damaged: dict[str, str]  # files that could not be read, and why; they were made again
+    strangers: list[str]  # files of the folder that belong to no cell of the plan
+
+    def __str__(self) -> str:
+        planned = len(self.made) + len(self.kept) + len(self.failed)
+        lines = [
+            f"{planned} planned: {len(self.made)} made, {len(self.kept)} kept, {len(self.failed)} failed"
+        ]
+        lines += [f"failed: {name}: {error}" for name, error in sorted(self.failed.items())]
+        lines += [f"damaged and made again: {name}: {why}" for name, why in sorted(self.damaged.items())]
+        lines += [f"of no planned run: {name}" for name in self.strangers]
+        return "\n".join(lines)
+
+
+def grid(**axes: Iterable) -> Iterator[dict]:
+    """All combinations of the values of the axes, as dicts; the last axis changes fastest."""
+    values = [list(axis) for axis in axes.values()]
+    for combination in itertools.product(*values):
+        yield dict(zip(axes, combination, strict=True))
+
+
+def run_sweep(
+    study: str,
+    cells: list[Cell],
+    run: Callable[[Cell], Outcome],
+    folder: str | Path,
+    *,
+    jobs: int = 1,
+    cluster: str | None = None,
+    retry: bool = False,
+    progress: bool | None = None,
+) -> Report:
+    """Make the result file ``folder/NAME.json`` of every cell that has none.
+
+    Parameters
+    ----------
+    study : str
+        Name that every file carries.
+    run : callable
+        ``run(cell)`` returns metrics and history. Whatever it raises becomes the file's ``metrics.error`` (type and
+        message) and ``metrics.traceback``. It must be importable by other processes where `jobs` > 1.
+    jobs : int
+        Processes at once on this machine, each with one thread for linear algebra.
+    cluster : str, optional
+        Address of a dask scheduler, as ``tcp://host:8786``: cells run there, on workers that see the same folder.
+    retry : bool
+        Make the cells again whose files say that they failed.
+    progress : bool, optional
+        A bar on stderr; None shows one on a terminal.
+
+    Raises
+    ------
+    ValueError
+        If two cells have one name.
+    ResultError
+        If the file of a cell holds another run: another study, configuration or seed.
+    """
+    folder = Path(folder)
+    names = [cell.name for cell in cells]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    require(not twice, "cells", twice[:3], "a plan in which no name stands twice")
+    require(jobs >= 1, "jobs", jobs, ">= 1")
+    kept, failed, damaged, missing = [], {}, {}, []
+    for cell in cells:
+        state, why = _state(study, cell, folder)
+        if state == "damaged":
+            damaged[cell.name] = why
+        if state == "kept" or (state == "failed" and not retry):
+            kept += [cell.name] if state == "kept" else []
+            failed |= {cell.name: why} if state == "failed" else {}
+        else:
+            missing.append(cell)
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    with _backend(cluster, jobs):
+        tasks = (joblib.delayed(_make)(study, cell, run, folder) for cell in missing)
+        done = joblib.Parallel(n_jobs=jobs if cluster is None else -1, return_as="generator_unordered")(tasks)
+        bar = tqdm(done, total=len(missing), desc=study, disable=None if progress is None else not progress)
+        for name, error in bar:
+            if error is None:
+                made.append(name)
+            else:
+                failed[name] = error
+    strangers = sorted(path.stem for path in folder.glob("*.json") if path.stem not in set(names))
+    return Report(sorted(made), kept, failed, damaged, strangers)
+
+
+def read_sweep(cells: list[Cell], folder: str | Path) -> dict[str, dict]:
+    """The results of all cells by name, failed ones too.
+
+    Raises
+    ------
+    ResultError
+        If one is missing, damaged, or of another configuration than the plan's; the message names it.
+    """
+    results = {}
+    for cell in cells:
+        path = Path(folder) / f"{cell.name}.json"
+        result = read_result(path)
+        _require_planned(result, cell, path)
+        results[cell.name] = result
+    return results
+
+
+def _state(study: str, cell: Cell, folder: Path) -> tuple[str, str]:
+    path = folder / f"{cell.name}.json"
+    if not path.exists():
+        return "missing", ""
+    try:
+        result = read_result(path)
+    except ResultError as error:
+        return "damaged", str(error)
+    if result["study"] != study:
+        raise ResultError(f"result file {path} is of study {result['study']!r}, expected {study!r}")
+    _require_planned(result, cell, path)
+    error = result["metrics"].get("error")
+    return ("kept", "") if error is None else ("failed", error)
+
+
+def _require_planned(result: dict, cell: Cell, path: Path) -> None:
+    for key, planned in (("config", cell.config), ("seeds", cell.seeds)):
+        found = result[key]
+        if found != planned:
+            differing = sorted(k for k in found.keys() | planned.keys() if found.get(k) != planned.get(k))
+            raise ResultError(
+                f"result file {path} holds another run than the plan's: {key} differs in {', '.join(differing)}; "
+                "move it away, or plan the run under another name"
+            )
+
+
+def _make(study: str, cell: Cell, run: Callable[[Cell], Outcome], folder: Path) -> tuple[str, str | None]:
+    started, error = time.perf_counter(), None
+    try:
+        metrics, history = run(cell)
+    except Exception as raised:  # a run that fails is a result
+        error = f"{type(raised).__name__}: {raised}"
+        metrics, history = {"error": error, "traceback": traceback.format_exc()}, []
+    write_result(
+        folder / f"{cell.name}.json",
+        study=study,
+        config=cell.config,
+        metrics=metrics,
+        history=history,
+        seeds=cell.seeds,
+        wall_time=time.perf_counter() - started,
+        overwrite=True,
+    )
+    return cell.name, error
+
+
+@contextlib.contextmanager
+def _backend(cluster: str | None, jobs: int):
+    if cluster is None:
+        with joblib.parallel_config(
+            "loky" if jobs > 1 else "sequential", inner_max_num_threads=1 if jobs > 1 else None
+        ):
+            yield
+        return
+    from distributed import Client
+
+    with Client(cluster), joblib.parallel_config("dask"):
+        yield

@@ -1,0 +1,162 @@
+"""Sweeps: complete, restartable, and honest about failures; in one process, in several, on a cluster."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rsail.study import sweeps
+from rsail.study.results import ResultError, read_result
+from rsail.study.sweeps import Cell, grid, read_sweep, run_sweep
+
+PLAN = [Cell(f"x{x}", {"x": x}, {"run": x}) for x in range(5)]
+
+
+def square(cell):
+    return {"y": cell.config["x"] ** 2}, []
+
+
+def square_below_three(cell):
+    if cell.config["x"] >= 3:
+        raise FloatingPointError(f"x is {cell.config['x']}")
+    return square(cell)
+
+
+def process(cell):
+    return {"pid": os.getpid()}, []
+
+
+def slow(cell):
+    time.sleep(0.4)
+    return square(cell)
+
+
+def content(folder):
+    return {path.name: json.loads(path.read_text())["metrics"] for path in sorted(folder.iterdir())}
+
+
+def test_a_grid_is_the_product_of_its_axes():
+    assert list(grid(a=[1, 2], b="xy")) == [{"a": a, "b": b} for a in (1, 2) for b in "xy"]
+    assert list(grid(a=[1], b=[])) == []
+
+
+def test_every_cell_gets_a_file_and_a_second_run_makes_none(tmp_path):
+    report = run_sweep("s", PLAN, square, tmp_path / "out", progress=False)
+    assert report.made == [cell.name for cell in PLAN] and not report.failed
+    assert [result["metrics"]["y"] for result in read_sweep(PLAN, tmp_path / "out").values()] == [
+        0,
+        1,
+        4,
+        9,
+        16,
+    ]
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    again = run_sweep("s", PLAN, square, tmp_path / "out", progress=False)
+    assert again.kept == report.made and not again.made
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_a_failure_is_recorded_told_and_made_again_only_when_asked(tmp_path):
+    report = run_sweep("s", PLAN, square_below_three, tmp_path, progress=False)
+    assert report.failed == {"x3": "FloatingPointError: x is 3", "x4": "FloatingPointError: x is 4"}
+    assert "5 planned: 3 made, 0 kept, 2 failed" in str(report) and "failed: x4: Float" in str(report)
+    metrics = read_result(tmp_path / "x3.json")["metrics"]
+    assert metrics["error"] == report.failed["x3"] and "square_below_three" in metrics["traceback"]
+    assert run_sweep("s", PLAN, square, tmp_path, progress=False).failed == report.failed
+    retried = run_sweep("s", PLAN, square, tmp_path, retry=True, progress=False)
+    assert retried.made == ["x3", "x4"] and len(retried.kept) == 3 and not retried.failed
+
+
+@pytest.mark.parametrize("damage", [b"{", b"", "flip"])
+def test_a_damaged_file_is_named_and_made_again(tmp_path, damage):
+    run_sweep("s", PLAN, square, tmp_path, progress=False)
+    path = tmp_path / "x2.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'"y": 4', b'"y": 5') if damage == "flip" else damage)
+    with pytest.raises(ResultError, match=r"x2\.json"):
+        read_sweep(PLAN, tmp_path)
+    report = run_sweep("s", PLAN, square, tmp_path, progress=False)
+    assert report.made == ["x2"] and "x2.json" in report.damaged["x2"] and len(report.kept) == 4
+    assert read_sweep(PLAN, tmp_path)["x2"]["metrics"]["y"] == 4
+
+
+def test_a_file_of_another_run_is_refused_and_files_of_no_run_are_named(tmp_path):
+    run_sweep("s", PLAN, square, tmp_path, progress=False)
+    for changed in (Cell("x1", {"x": 7}, {"run": 1}), Cell("x1", {"x": 1}, {"run": 2})):
+        for use in (
+            lambda c: run_sweep("s", [c], square, tmp_path, progress=False),
+            lambda c: read_sweep([c], tmp_path),
+        ):
+            with pytest.raises(ResultError, match=r"x1\.json holds another run.* differs in (x|run)"):
+                use(changed)
+    with pytest.raises(ResultError, match="study 's', expected 't'"):
+        run_sweep("t", PLAN, square, tmp_path, progress=False)
+    report = run_sweep("s", PLAN[:3], square, tmp_path, progress=False)
+    assert report.strangers == ["x3", "x4"] and "of no planned run: x4" in str(report)
+
+
+def test_a_plan_with_one_name_twice_is_refused_before_any_work(tmp_path):
+    with pytest.raises(ValueError, match=r"cells must be .* no name stands twice, got \['x0'\]"):
+        run_sweep("s", [PLAN[0], PLAN[0]], square, tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_several_processes_give_the_files_of_one(tmp_path):
+    run_sweep("s", PLAN, square_below_three, tmp_path / "one", progress=False)
+    run_sweep("s", PLAN, square_below_three, tmp_path / "two", jobs=2, progress=False)
+    one, two = content(tmp_path / "one"), content(tmp_path / "two")
+    assert {name: {**m, "traceback": ""} for name, m in one.items()} == {
+        name: {**m, "traceback": ""} for name, m in two.items()
+    }
+    run_sweep("p", PLAN, process, tmp_path / "where", jobs=2, progress=False)
+    assert os.getpid() not in {metrics["pid"] for metrics in content(tmp_path / "where").values()}
+
+
+def test_a_dask_cluster_gives_the_files_of_one_process(tmp_path):
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        report = run_sweep(
+            "s", PLAN, square, tmp_path / "there", cluster=cluster.scheduler_address, progress=False
+        )
+        run_sweep("p", PLAN, process, tmp_path / "where", cluster=cluster.scheduler_address, progress=False)
+    assert report.made == [cell.name for cell in PLAN]
+    run_sweep("s", PLAN, square, tmp_path / "here", progress=False)
+    assert content(tmp_path / "there") == content(tmp_path / "here")
+    assert os.getpid() not in {metrics["pid"] for metrics in content(tmp_path / "where").values()}
+
+
+def test_a_sweep_that_is_killed_loses_only_the_cells_in_flight(tmp_path):
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from test_sweeps import PLAN, slow\n"
+        "from rsail.study.sweeps import run_sweep\n"
+        "run_sweep('s', PLAN, slow, sys.argv[1], progress=False)\n"
+    )
+    out = tmp_path / "out"
+    child = subprocess.Popen([sys.executable, "-c", script, str(out), str(Path(__file__).parent)])
+    deadline = time.monotonic() + 60
+    while not (out / "x1.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    there = sorted(path.stem for path in out.glob("*.json"))
+    assert "x1" in there and len(there) < len(PLAN)
+    report = run_sweep("s", PLAN, slow, out, progress=False)
+    assert (
+        report.kept == there
+        and report.made == sorted({c.name for c in PLAN} - set(there))
+        and not report.damaged
+    )
+
+
+def test_a_bar_is_shown_when_asked(tmp_path, capsys):
+    run_sweep("bars", PLAN, square, tmp_path, progress=True)
+    assert "bars: 100%" in capsys.readouterr().err
+    assert sweeps.run_sweep("bars", PLAN, square, tmp_path, progress=False).kept
+    assert capsys.readouterr().err == ""

@@ -129,12 +129,20 @@ def recorded(config: OnlineConfig) -> dict:
     """What a result file keeps of a configuration: not where a run was written, but which weights it began with.
 
     Groups of settings that change nothing are left out: result files that are older than they stay those of the run.
+    The arithmetic stands by itself, as it has always been in them.
     """
     values = config.to_dict()
     del values["output_dir"]
-    for group in ("collection", "addition"):
-        if getattr(config, group) == type(getattr(config, group))():
-            del values[group]
+    values["precision"] = values["policy"].pop("precision")
+    for kept, owner, group in (
+        (values, config, "collection"),
+        (values, config, "addition"),
+        (values["task"], config.task, "prompts"),
+    ):
+        if getattr(owner, group) == type(getattr(owner, group))():
+            del kept[group]
+    if config.policy == type(config.policy)(precision=values["precision"]):
+        del values["policy"]
     weights = Path(config.model) / "model.safetensors"
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     return values | {"model": Path(config.model).name, "model_sha256": digest}

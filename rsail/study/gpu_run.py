@@ -24,6 +24,7 @@ from rsail.lm.pretraining import PretrainConfig, pretrain
 from rsail.study import biased_oracle
 from rsail.study.memory import peak_bytes, reset_peak
 from rsail.tasks import TaskConfig, pretraining_texts
+from rsail.training.options import PolicyConfig
 
 NAME = "biased_oracle_gpu"
 
@@ -94,7 +95,8 @@ def run(output: Path, size: Size, *, minutes: float = 9.0) -> dict:
             reset_peak()
             config = biased_oracle.base_config(output / "runs" / stage, steps=size.steps, seed=seed, rho=rho)
             config = replace(
-                config, model=str(model), prompts_per_step=size.prompts, precision=size.precision,
+                config, model=str(model), prompts_per_step=size.prompts,
+                policy=PolicyConfig(precision=size.precision),
                 evaluate_every=max(1, size.steps // 4), checkpoint_every=size.steps,
             )  # fmt: skip
             biased_oracle.run_one(config, output / f"{stage}.json", seed, study=NAME)

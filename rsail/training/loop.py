@@ -24,6 +24,7 @@ from rsail.lm import (
     response_log_probs,
     save_model,
 )
+from rsail.lm.recomputing import checkpointed, checkpointing_layers
 from rsail.objectives import NotFinite
 from rsail.oracles import ask
 from rsail.stopping import Terminated, stop_requests
@@ -41,9 +42,10 @@ from rsail.training.collection import batch_targets, collect
 from rsail.training.config import OnlineConfig
 from rsail.training.context import batch_context, embedded, group_indices
 from rsail.training.evaluation import evaluate_policy
-from rsail.training.measures import check_finite, judge, step_metrics
+from rsail.training.measures import check_finite, judge, step_metrics, step_table
 from rsail.training.memory import EVALUATION, STEP, STORED, settings_named
 from rsail.training.objective import online_loss
+from rsail.training.processes import check_shares, make_processes
 from rsail.training.state import State, begin_round, begin_run, begins_round, parts_of, restore_parts
 
 
@@ -63,81 +65,121 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
     """
     folder = Path(config.output_dir)
     accelerator = Accelerator(mixed_precision="no")  # `online_step` lowers the precision where it is asked to
-    require(accelerator.num_processes == 1, "number of processes", accelerator.num_processes, "1")
+    processes = make_processes(accelerator)
+    check_shares(config, processes)
     policy, tokenizer = load_model(config.model)
     task = load_task(config.task, eval_prompts=config.evaluation_prompts)
     check_task(config, task)
     check_prompts(policy, tokenizer, task.train_prompts + task.eval_prompts, config.max_new_tokens)
     settings = {k: v for k, v in config.to_dict().items() if k != "output_dir"}
-    with exclusive(folder):
-        identity = {
-            "config": settings,
-            "reference": fingerprint(policy),
-            "prompts": text_digest(task.train_prompts + task.eval_prompts),
-        }
-        open_run(folder, identity, resume=resume)
-        if not (folder / "model").exists():
+    identity = {
+        "config": settings,
+        "reference": fingerprint(policy),
+        "prompts": text_digest(task.train_prompts + task.eval_prompts),
+        "reward": task.reward_digest,
+    }
+    with contextlib.ExitStack() as held:
+
+        def claim() -> bool:
+            held.enter_context(exclusive(folder))
+            open_run(folder, identity, resume=resume)
+            return (folder / "model").exists()
+
+        if not processes.on_first(claim):
             with stop_requests() as stopping:
-                _go_on(config, folder, accelerator, policy, tokenizer, task, progress, stopping)
+                _go_on(config, folder, accelerator, processes, policy, tokenizer, task, progress, stopping)
     return folder
 
 
-def _go_on(config, folder, accelerator, policy, tokenizer, task, progress, stopping) -> None:
-    """Every step after the last checkpoint in `folder`, then the final model."""
-    initial = frozen_copy(policy).to(accelerator.device)
+def _go_on(config, folder, accelerator, processes, policy, tokenizer, task, progress, stopping) -> None:
+    """Every step after the last checkpoint in `folder`, then the final model. The first process writes all files."""
+    policy, initial = policy_and_reference(config, policy.to(accelerator.device))
     moving = config.collection.reference == "round"
-    reference = frozen_copy(policy).to(accelerator.device) if moving else initial
+    reference = frozen_copy(policy) if moving else initial
     optimizer = make_optimizer(config, policy)
     generators = make_generators(config.seed)
     done, parts = 0, {}
-    if found := checkpoints(folder):
+    if found := processes.on_first(lambda: checkpoints(folder)):
         done = load_checkpoint(found[-1], policy, optimizer, generators, parts)
     policy, optimizer = accelerator.prepare(policy, optimizer)
-    state = State(accelerator, policy, reference, initial, tokenizer, task, optimizer, generators)
-    logs = {name: Log(folder / f"{name}.jsonl", done) for name in ("metrics", "evaluations", "rounds")}
-    # Steps that are done again took their time twice: nothing is dropped here.
-    logs["timings"] = Log(folder / "timings.jsonl", config.steps)
-    if done:
-        check_logs(config, logs, done, parts["logs"])
-        restore_parts(state, parts)
-    else:
-        with settings_named("begin of the run", config, STORED):
-            begin_run(config, state)
+    state = State(
+        accelerator, policy, reference, initial, tokenizer, task, optimizer, generators, processes=processes
+    )
+    logs: dict[str, Log] = {}
+
+    def open_logs() -> bool:
+        for name in ("metrics", "evaluations", "rounds"):
+            logs[name] = Log(folder / f"{name}.jsonl", done)
+        # Steps that are done again took their time twice: nothing is dropped here.
+        logs["timings"] = Log(folder / "timings.jsonl", config.steps)
+        if done:
+            check_logs(config, logs, done, parts["logs"])
+        return bool(logs["evaluations"].steps)
+
+    def write(name: str, row: dict) -> None:
+        if processes.first:
+            logs[name].append(row)
 
     def evaluate_now(step: int) -> None:
         where = f"evaluation after step {step}"
         with _divergence_named(where), settings_named(where, config, EVALUATION):
-            metrics = evaluate_policy(config, state.sampler, initial, tokenizer, task)
-        logs["evaluations"].append({"step": step, **metrics})
+            metrics = evaluate_policy(config, state.sampler, initial, tokenizer, task, processes)
+        write("evaluations", {"step": step, **metrics})
 
-    if not logs["evaluations"].steps:  # else the run was interrupted between this and its first checkpoint
+    evaluated = processes.on_first(open_logs)
+    if done:
+        restore_parts(state, parts)
+    else:
+        with settings_named("begin of the run", config, STORED):
+            begin_run(config, state)
+    if not evaluated:  # else the run was interrupted between this and its first checkpoint
         evaluate_now(0)
     steps = range(done + 1, config.steps + 1)
-    for step in tqdm(
-        steps, initial=done, total=config.steps, disable=None if progress is None else not progress
-    ):
+    hidden = True if not processes.first else None if progress is None else not progress
+    for step in tqdm(steps, initial=done, total=config.steps, disable=hidden):
         if begins_round(config, step):
             with settings_named(f"begin of the round of step {step}", config, STORED):
                 hashes = begin_round(config, state)
-            logs["rounds"].append({"step": step, **hashes})
+            write("rounds", {"step": step, **hashes})
         with _divergence_named(f"step {step}"), settings_named(f"step {step}", config, STEP):
             metrics, seconds = online_step(config, state)
         check_finite(f"step {step}", metrics)
-        logs["metrics"].append({"step": step, **metrics})
-        logs["timings"].append({"step": step, **seconds})
+        write("metrics", {"step": step, **metrics})
+        write("timings", {"step": step, **seconds})
         if evaluates(config, step):
             evaluate_now(step)
-        stop = stopping() and step < config.steps
-        if stop or step == config.steps or step % config.checkpoint_every == 0:
+        stop = processes.any(stopping()) and step < config.steps
+        due = stop or step == config.steps or step % config.checkpoint_every == 0
+        if due and processes.first:
             for log in logs.values():
                 log.sync()
             parts = {**parts_of(state), "logs": _log_digests(logs)}
             save_checkpoint(folder, step, state.sampler, optimizer, generators, parts)
         if stop:
             raise Terminated(f"stopped by SIGTERM after step {step}; --resume goes on from there")
-    save_model(state.sampler, tokenizer, folder / "model")
+    if processes.first:
+        save_model(state.sampler, tokenizer, folder / "model")
     for log in logs.values():
         log.close()
+
+
+def policy_and_reference(config: OnlineConfig, model) -> tuple:
+    """The policy that is trained, and its reference: a frozen copy, or the model itself without the adapter."""
+    settings = config.policy
+    if settings.gradient_checkpointing == "layers":
+        checkpointing_layers(model)
+    if settings.lora_rank == 0:
+        return model, frozen_copy(model)
+    from rsail.lm.adapters import WithoutAdapter, add_adapter
+
+    policy = add_adapter(
+        model,
+        rank=settings.lora_rank,
+        alpha=settings.lora_alpha,
+        targets=settings.lora_targets,
+        seed=config.seed,
+    )
+    return policy, WithoutAdapter(policy)
 
 
 @contextlib.contextmanager
@@ -159,50 +201,58 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
     clock, measures, robust = Clock(accelerator.device), {}, config.addition.wasserstein > 0
     # A Wasserstein ball differentiates twice, which fused attention does not.
     kernel = sdpa_kernel(SDPBackend.MATH) if robust else contextlib.nullcontext()
-    low = config.precision == "bfloat16"
+    low, again = config.policy.precision == "bfloat16", config.policy.gradient_checkpointing == "layers"
     with kernel, torch.autocast(accelerator.device.type, torch.bfloat16, enabled=low):
         batch = collect(config, state)
         clock.lap("sample")
         with torch.no_grad():
             ref_tokens = response_log_probs(state.reference, *batch.samples)
         clock.lap("reference")
-        with embedded(state.sampler, robust) as inputs:
+        with embedded(state.sampler, robust) as inputs, checkpointed(state.sampler, again):
             tokens = response_log_probs(policy, *batch.samples)
-    compared = len(batch.prompts) * count
+    own, compared = batch.own, len(batch.own) * count
     samples = Samples(*(part[:compared] for part in batch.samples))
-    log_probs, further = _per_prompt(tokens, batch.prompts, compared)
-    ref_log_probs, ref_further = _per_prompt(ref_tokens, batch.prompts, compared)
+    log_probs, further = _per_prompt(tokens, len(own), compared)
+    ref_log_probs, ref_further = _per_prompt(ref_tokens, len(own), compared)
     clock.lap("forward")
 
-    rewards, attributes = judge(state.task, state.tokenizer, batch.prompts, samples, count)
+    # From here on everything is of the prompts of all processes.
+    rewards, attributes = judge(state.task, state.tokenizer, batch.own_prompts, samples, count)
+    parts = {"": log_probs, "ref": ref_log_probs, "further": further, "ref_further": ref_further}
+    table = state.processes.whole(
+        own,
+        step_table(samples, tokens[:compared], ref_tokens[:compared], rewards, attributes, state.tokenizer, count)
+        | {f"with_graph/{name}": part.detach().cpu().numpy() for name, part in parts.items()},
+    )
+    log_probs, ref_log_probs, further, ref_further = (
+        state.processes.with_graph(own, part, table.pop(f"with_graph/{name}")) for name, part in parts.items()
+    )
+    attributes = {name: table[f"attribute/{name}"] for name in attributes}
     scores = (log_probs - ref_log_probs).detach().double().cpu().numpy()
     if not np.isfinite(scores).all():  # before the oracle takes them for a wrong argument
         raise NotFinite("log-ratios of the policy must be finite")
     pair_scores = scores[:, :, None] - scores[:, None, :]
-    answer = ask(config.oracle, rewards, attributes=attributes, pair_scores=pair_scores)
+    answer = ask(config.oracle, table["reward"], attributes=attributes, pair_scores=pair_scores)
     targets = batch_targets(config, state, batch, answer.preferences, pair_scores)
     clock.lap("oracle")
 
     context = batch_context(config, state, batch, further, ref_further, inputs)
     targets = torch.as_tensor(targets, dtype=log_probs.dtype).to(log_probs.device)
     loss = online_loss(config, log_probs, ref_log_probs, targets, context, measures)
-    accelerator.backward(loss)
+    accelerator.backward(loss * state.processes.count)  # DDP takes the mean of the processes' gradients
     clock.lap("backward")
     grad_norm = accelerator.clip_grad_norm_(policy.parameters(), config.max_grad_norm)
     state.optimizer.step()
     state.optimizer.zero_grad()
     clock.lap("update")
-    tokens, ref_tokens = tokens[:compared], ref_tokens[:compared]
-    metrics = step_metrics(
-        config, samples, tokens, ref_tokens, rewards, attributes, answer, state.tokenizer, count
-    )
+    metrics = step_metrics(config, table, answer)
     return {"loss": loss.item(), "grad_norm": float(grad_norm), **measures, **metrics}, clock.seconds
 
 
-def _per_prompt(tokens: torch.Tensor, prompts: list[str], compared: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities (X, K) of the compared responses and (X, E) of a term's from those of tokens."""
+def _per_prompt(tokens: torch.Tensor, prompts: int, compared: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities (N, K) of the compared responses and (N, E) of a term's from those of tokens."""
     sequences = tokens.sum(-1)
-    return sequences[:compared].view(len(prompts), -1), sequences[compared:].view(len(prompts), -1)
+    return sequences[:compared].view(prompts, -1), sequences[compared:].view(prompts, -1)
 
 
 LARGE = (
@@ -212,8 +262,9 @@ LARGE = (
 
 def make_optimizer(config: OnlineConfig, policy: torch.nn.Module) -> torch.optim.Optimizer:
     kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[config.optimizer]
-    fused = sum(parameter.numel() for parameter in policy.parameters()) >= LARGE or None
-    return kind(policy.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=fused)
+    trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+    fused = sum(parameter.numel() for parameter in trained) >= LARGE or None
+    return kind(trained, lr=config.learning_rate, weight_decay=0.0, fused=fused)
 
 
 def evaluates(config: OnlineConfig, step: int) -> bool:

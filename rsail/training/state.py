@@ -10,6 +10,7 @@ import torch
 from rsail.lm import Samples, fingerprint
 from rsail.training.collection import PairSet, collect_set, digest
 from rsail.training.options import needs_features, needs_offline_set
+from rsail.training.processes import ALONE, Processes
 from rsail.training.uncertainty import no_observations, observe, response_features
 
 
@@ -28,6 +29,7 @@ class State:
     offline: PairSet | None = None
     pool: PairSet | None = None  # of the present round
     memory: dict[str, torch.Tensor] = field(default_factory=dict)  # what additions carry from step to step
+    processes: Processes = ALONE
 
     @property
     def sampler(self):

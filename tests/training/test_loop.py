@@ -252,7 +252,7 @@ def test_adamw_begins_with_the_sign_of_the_gradient_and_decays_no_weight(run):
         {"responses_per_prompt": 3},
         {"prompts_per_step": 5},
         {"max_new_tokens": 11},
-        {"precision": "bfloat16"},
+        {"policy": {"precision": "bfloat16"}},
         {"oracle": {"kind": "flip", "strength": 0.15}},
         {"oracle": {"kind": "bias", "strength": 0.15, "attribute": "length"}},
         {"task": {"train_prompts": 17}},
@@ -265,7 +265,7 @@ def test_every_option_changes_the_numbers_of_a_run(run, changes):
 
 
 def test_low_precision_is_that_of_the_steps_and_alike_for_policy_and_reference(run):
-    folder, plain = run("low", precision="bfloat16", steps=3), run("plain", steps=3)
+    folder, plain = run("low", policy={"precision": "bfloat16"}, steps=3), run("plain", steps=3)
     first = metrics(folder)[0]
     assert first["robust/penalty"] == 0.0 and first["objective/kl_k3"] == 0.0
     assert next(load_model(folder / "model")[0].parameters()).dtype == torch.float32

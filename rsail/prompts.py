@@ -24,8 +24,8 @@ class PromptsConfig:
     column: str = Field("prompt", min_length=1)
     """Column of the data set that holds the prompts."""
     form: Literal["text", "dialogue"] = "text"
-    """text: the column's text is the prompt. dialogue: it is a dialogue as in Anthropic/hh-rlhf (column chosen), and the
-    prompt is everything up to its last "Assistant:"."""
+    """text: the column's text is the prompt. dialogue: it is a dialogue as in Anthropic/hh-rlhf (column chosen), and
+    the prompt is everything up to its last "Assistant:"."""
     split: str = Field("train", min_length=1)
     """Split of which prompts are drawn, those of evaluations, too; a single file is one split, whatever its name."""
     longest: int = Field(2000, ge=1)
@@ -33,8 +33,8 @@ class PromptsConfig:
     reward_model: Annotated[
         str, BeforeValidator(lambda value: os.fspath(value) if isinstance(value, os.PathLike) else value)
     ] = ""
-    """Sequence classifier with one output, r*(x, y) in log-odds: a folder in Hugging Face format or a hub name. It reads
-    prompt and response through the chat template of its tokenizer, or joined where it has none."""
+    """Sequence classifier with one output, r*(x, y) in log-odds: a folder in Hugging Face format or a hub name. It
+    reads prompt and response through the chat template of its tokenizer, or joined where it has none."""
     reward_batch: int = Field(16, ge=1)
     """Texts that the reward model reads at a time."""
 
@@ -61,7 +61,12 @@ def read_prompts(data: str, config: PromptsConfig, rows: int, seed: int) -> list
 def dialogue_prompt(text: str) -> str:
     """Everything up to the last "Assistant:" of a dialogue; `ValueError` if there is none."""
     before, turn, _ = text.rpartition(ASSISTANT)
-    require(bool(turn), "task.prompts.form", "dialogue", f"'text' for texts without {ASSISTANT!r}, as {text[:60]!r}")
+    require(
+        bool(turn),
+        "task.prompts.form",
+        "dialogue",
+        f"'text' for texts without {ASSISTANT!r}, as {text[:60]!r}",
+    )
     return before + turn
 
 
@@ -87,14 +92,21 @@ def _read_table(data: str, split: str):
         raise FileNotFoundError(f"task.data must be a file, a folder or a hub name, got {data}")
     kind = path.name.removesuffix(".gz").rpartition(".")[2]
     if path.is_file():
-        require(kind in READERS, "task.data", data, f"a file of one of the kinds {', '.join(READERS)}, or a folder")
+        require(
+            kind in READERS,
+            "task.data",
+            data,
+            f"a file of one of the kinds {', '.join(READERS)}, or a folder",
+        )
     elif local:
         check_sums("task.data", path)
     try:
         if path.is_file():
             return datasets.load_dataset(READERS[kind], data_files={split: str(path)}, split=split)
         return datasets.load_dataset(data, split=split)
-    except Exception as error:  # what the library makes of a damaged file is anything, AttributeError included
+    except (
+        Exception
+    ) as error:  # what the library makes of a damaged file is anything, AttributeError included
         reason = next(iter(str(error.__cause__ or error).strip().splitlines()), "")
         raise ValueError(
             f"task.data must be a readable data set with the split {split!r}, got {data}: {reason}"

@@ -35,7 +35,7 @@ class TaskConfig:
     kind: Literal["language", "imdb", "prompts"] = "language"
     """The synthetic preference language, IMDb controlled sentiment, or prompts of any data set with a reward model."""
     data: PathText = "stanfordnlp/imdb"
-    """imdb: a hub name, or a folder that holds train.parquet and test.parquet. prompts: a hub name, a folder or a file."""
+    """imdb: a hub name, or a folder that holds train.parquet and test.parquet. prompts: a hub name, a folder, a file."""
     rows: int = Field(2000, ge=20)
     """imdb: reviews read from each split; prompts: rows read. Drawn with the seed below."""
     train_prompts: int = Field(512, ge=1)
@@ -206,7 +206,10 @@ def _prompts_task(config: TaskConfig, eval_prompts: int) -> Task:
         config.train_prompts + eval_prompts,
     )
     require(
-        len(found) >= needed, "task.rows", config.rows, f"enough for {needed} distinct prompts, not {len(found)}"
+        len(found) >= needed,
+        "task.rows",
+        config.rows,
+        f"enough for {needed} distinct prompts, not {len(found)}",
     )
     from rsail.lm.reward_model import RewardModel
 
@@ -228,7 +231,12 @@ def pretraining_texts(
 
     The language brings its own tokenizer; for imdb a byte-level BPE of `vocabulary` tokens is trained on the texts.
     """
-    require(config.kind != "prompts", "task.kind", config.kind, "language or imdb, whose texts can be pretrained on")
+    require(
+        config.kind != "prompts",
+        "task.kind",
+        config.kind,
+        "language or imdb, whose texts can be pretrained on",
+    )
     if config.kind == "language":
         settings = language.LanguageConfig(seed=config.seed)
         pairs = [(language.format_prompt(p), r) for p, r in language.corpus(settings, count)]

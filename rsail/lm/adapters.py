@@ -29,7 +29,9 @@ def add_adapter(
     missing = [t for t in targets if not any(name == t or name.endswith(f".{t}") for name in names)]
     require(not missing, "policy.lora_targets", missing, "names of layers of the model")
     last = model.get_output_embeddings()
-    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear) and module is not last]
+    linear = [
+        module for module in model.modules() if isinstance(module, torch.nn.Linear) and module is not last
+    ]
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=rank,

@@ -17,8 +17,8 @@ from rsail.prompts import messages
 class RewardModel:
     """r*(x, y) of texts, (N,) float64: the logit of a classifier, in float32, on the device of this process.
 
-    The classifier has a tokenizer of its own: texts, not token ids, go from one model to the other. With a chat template
-    it reads prompt and response as turns, without one the two texts joined.
+    The classifier has a tokenizer of its own: texts, not token ids, go from one model to the other. With a chat
+    template it reads prompt and response as turns, without one the two texts joined.
     """
 
     def __init__(self, name_or_path: str, *, batch: int = 16):
@@ -45,13 +45,18 @@ class RewardModel:
         missing, outputs = sorted(report["missing_keys"]), model.config.num_labels
         bad = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
         for wrong, expected in (
-            (missing, f"complete, it lacks {missing[:3]}"),  # as every language model that is no classifier does
+            (
+                missing,
+                f"complete, it lacks {missing[:3]}",
+            ),  # as every language model that is no classifier does
             (outputs != 1, f"a classifier with one output, it has {outputs}"),
             (bad, f"of finite weights, NaN or infinity is in {bad[:3]}"),
             (self.tokenizer.pad_token_id is None, "one with a pad token, set tokenizer.pad_token"),
         ):
             require(not wrong, "task.prompts.reward_model", self.name, expected)
-        model.config.pad_token_id = self.tokenizer.pad_token_id  # where a decoder finds the last token of a row
+        model.config.pad_token_id = (
+            self.tokenizer.pad_token_id
+        )  # where a decoder finds the last token of a row
         self.model = model.eval().requires_grad_(False).to(PartialState().device)
         self.digest = fingerprint(model)
 
@@ -79,7 +84,10 @@ class RewardModel:
             add_special_tokens=self.tokenizer.chat_template is None,  # a template brings its own
             return_tensors="pt",
         )
-        longest, limit = encoded["input_ids"].shape[1], getattr(self.model.config, "max_position_embeddings", None)
+        longest, limit = (
+            encoded["input_ids"].shape[1],
+            getattr(self.model.config, "max_position_embeddings", None),
+        )
         require(
             limit is None or longest <= limit,
             "task.prompts.longest", f"prompts and responses of up to {longest} tokens",

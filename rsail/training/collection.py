@@ -146,10 +146,9 @@ def draw(config, state: State, prompts: list[str]) -> Samples:
     if collection.scheme == "on_policy":
         return _sample(config, state, state.sampler, prompts, count)
     if collection.scheme == "hybrid":
-        own = _sample(config, state, state.sampler, prompts, 1)
-        other = _sample(config, state, state.initial, prompts, 1)
+        one, other = (_sample(config, state, model, prompts, 1) for model in (state.sampler, state.initial))
         rows = np.arange(2 * len(own)).reshape(2, -1).T.ravel()
-        return pick(join([own, other], state.tokenizer.pad_token_id), rows, 1)
+        return pick(join([one, other], state.tokenizer.pad_token_id), rows, 1)
     if collection.scheme == "enhancer":
         samples = _sample(config, state, state.sampler, prompts, 1 + collection.candidates)
         chosen = _most_informative(state, samples, 1 + collection.candidates, own)

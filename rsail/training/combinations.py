@@ -203,4 +203,9 @@ def _policy_rules(config) -> Rules:
     yield not full and moves, "policy.lora_rank", policy.lora_rank, expected
     # A Wasserstein ball differentiates twice.
     again, ball = policy.gradient_checkpointing, config.addition.wasserstein > 0
-    yield ball and again != "none", "policy.gradient_checkpointing", again, "'none' with addition.wasserstein > 0"
+    yield (
+        ball and again != "none",
+        "policy.gradient_checkpointing",
+        again,
+        "'none' with addition.wasserstein > 0",
+    )

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 
 from rsail.files import write_atomically
 from rsail.lm import Samples, Share, encode_prompts, fingerprint, load_model, response_log_probs, sample
@@ -18,7 +17,7 @@ from rsail.training.checkpoint import read_run
 from rsail.training.config import OnlineConfig, build
 from rsail.training.measures import check_finite, judge, mean, pair_losses, step_table
 from rsail.training.memory import EVALUATION, settings_named
-from rsail.training.processes import ALONE, Processes, check_shares, make_processes
+from rsail.training.processes import ALONE, Processes, check_shares, make_accelerator, make_processes
 
 RESPONSES = 4
 ROWS_ALONE = 8  # responses judged a second time, alone, in each evaluation
@@ -42,10 +41,12 @@ def evaluate(run: str | Path, *, output: str | Path | None = None) -> dict:
     output = Path(output) if output else run / "evaluation.json"
     if not os.access(output.parent, os.W_OK):
         raise PermissionError(f"output must be a file in a writable folder, got {output}")
-    accelerator = Accelerator()
+    accelerator = make_accelerator()
     processes = make_processes(accelerator)
     check_shares(config, processes)
-    policy, reference, tokenizer = _load_policies(config, record["reference"], run / "model", accelerator.device)
+    policy, reference, tokenizer = _load_policies(
+        config, record["reference"], run / "model", accelerator.device
+    )
     task = load_task(config.task, eval_prompts=config.evaluation_prompts)
     with settings_named("evaluation", config, EVALUATION):
         metrics = evaluate_policy(config, policy, reference, tokenizer, task, processes)
@@ -172,9 +173,7 @@ def _fixed_pairs(log_ratio: np.ndarray, preferences: np.ndarray) -> dict[str, fl
     return {"fixed/chosen": mean(chosen[decided]), "fixed/rejected": mean(rejected[decided])}
 
 
-def _draw(
-    model, tokenizer, prompts: list[str], config: OnlineConfig, seed: int, share: Share
-) -> Samples:
+def _draw(model, tokenizer, prompts: list[str], config: OnlineConfig, seed: int, share: Share) -> Samples:
     return sample(
         model,
         *encode_prompts(tokenizer, prompts),

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
@@ -42,10 +41,11 @@ from rsail.training.collection import batch_targets, collect
 from rsail.training.config import OnlineConfig
 from rsail.training.context import batch_context, embedded, group_indices
 from rsail.training.evaluation import evaluate_policy
+from rsail.training.logs import check_logs, evaluates, log_digests
 from rsail.training.measures import check_finite, judge, step_metrics, step_table
 from rsail.training.memory import EVALUATION, STEP, STORED, settings_named
 from rsail.training.objective import online_loss
-from rsail.training.processes import check_shares, make_processes
+from rsail.training.processes import check_shares, make_accelerator, make_processes
 from rsail.training.state import State, begin_round, begin_run, begins_round, parts_of, restore_parts
 
 
@@ -64,7 +64,7 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
     limit of its own.
     """
     folder = Path(config.output_dir)
-    accelerator = Accelerator(mixed_precision="no")  # `online_step` lowers the precision where it is asked to
+    accelerator = make_accelerator()  # `online_step` lowers the precision where it is asked to
     processes = make_processes(accelerator)
     check_shares(config, processes)
     policy, tokenizer = load_model(config.model)
@@ -126,6 +126,12 @@ def _go_on(config, folder, accelerator, processes, policy, tokenizer, task, prog
             metrics = evaluate_policy(config, state.sampler, initial, tokenizer, task, processes)
         write("evaluations", {"step": step, **metrics})
 
+    def save(step: int) -> None:
+        for log in logs.values():
+            log.sync()
+        parts = {**parts_of(state), "logs": log_digests(logs)}
+        save_checkpoint(folder, step, state.sampler, optimizer, generators, parts)
+
     evaluated = processes.on_first(open_logs)
     if done:
         restore_parts(state, parts)
@@ -149,16 +155,11 @@ def _go_on(config, folder, accelerator, processes, policy, tokenizer, task, prog
         if evaluates(config, step):
             evaluate_now(step)
         stop = processes.any(stopping()) and step < config.steps
-        due = stop or step == config.steps or step % config.checkpoint_every == 0
-        if due and processes.first:
-            for log in logs.values():
-                log.sync()
-            parts = {**parts_of(state), "logs": _log_digests(logs)}
-            save_checkpoint(folder, step, state.sampler, optimizer, generators, parts)
+        if stop or step == config.steps or step % config.checkpoint_every == 0:
+            processes.on_first(lambda step=step: save(step))
         if stop:
             raise Terminated(f"stopped by SIGTERM after step {step}; --resume goes on from there")
-    if processes.first:
-        save_model(state.sampler, tokenizer, folder / "model")
+    processes.on_first(lambda: save_model(state.sampler, tokenizer, folder / "model"))
     for log in logs.values():
         log.close()
 
@@ -221,7 +222,9 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
     parts = {"": log_probs, "ref": ref_log_probs, "further": further, "ref_further": ref_further}
     table = state.processes.whole(
         own,
-        step_table(samples, tokens[:compared], ref_tokens[:compared], rewards, attributes, state.tokenizer, count)
+        step_table(
+            samples, tokens[:compared], ref_tokens[:compared], rewards, attributes, state.tokenizer, count
+        )
         | {f"with_graph/{name}": part.detach().cpu().numpy() for name, part in parts.items()},
     )
     log_probs, ref_log_probs, further, ref_further = (
@@ -265,36 +268,6 @@ def make_optimizer(config: OnlineConfig, policy: torch.nn.Module) -> torch.optim
     trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
     fused = sum(parameter.numel() for parameter in trained) >= LARGE or None
     return kind(trained, lr=config.learning_rate, weight_decay=0.0, fused=fused)
-
-
-def evaluates(config: OnlineConfig, step: int) -> bool:
-    """Whether the run evaluates its policy after `step` steps."""
-    due = config.evaluate_every > 0 and step % config.evaluate_every == 0
-    return due or step in (0, config.steps)
-
-
-def _log_digests(logs: dict[str, Log]) -> dict[str, str]:
-    """SHA-256 of the logs whose rows a resumed run does not make again."""
-    return {name: log.digest.hexdigest() for name, log in logs.items() if name != "timings"}
-
-
-def check_logs(config: OnlineConfig, logs: dict[str, Log], done: int, digests: dict[str, str]) -> None:
-    """Raise unless the logs of a resumed run are those of its checkpoint of step `done`: complete, and unchanged."""
-    wanted = {
-        "metrics": list(range(1, done + 1)),
-        "evaluations": [step for step in range(done + 1) if evaluates(config, step)],
-        "rounds": [step for step in range(1, done + 1) if begins_round(config, step)],
-    }
-    for name, steps in wanted.items():
-        found = logs[name].steps
-        require(
-            found == steps,
-            str(logs[name].path), f"{len(found)} rows", f"a log with {len(steps)} rows through step {done}",
-        )  # fmt: skip
-        require(
-            logs[name].digest.hexdigest() == digests[name],
-            str(logs[name].path), "other rows", f"as it was when step {done} was saved",
-        )  # fmt: skip
 
 
 def check_task(config: OnlineConfig, task) -> None:

@@ -89,20 +89,25 @@ class Processes:
 ALONE = Processes()
 
 
+def make_accelerator() -> Accelerator:
+    """On a machine without a GPU the processes are on the CPU, whatever the launcher was told."""
+    return Accelerator(mixed_precision="no", cpu=not torch.accelerator.is_available())
+
+
 def make_processes(accelerator: Accelerator) -> Processes:
     """The processes that ``accelerate launch`` started; `ValueError` for a way to share the work that is not known."""
     launched = int(os.environ.get("WORLD_SIZE", 1))
     require(
         accelerator.num_processes == launched,
         "number of processes", accelerator.num_processes,
-        f"the {launched} that were launched; on a machine without a GPU launch them with --cpu",
+        f"{launched}, as were launched",
     )  # fmt: skip
     sharded = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
     kind = "FSDP" if sharded else accelerator.distributed_type.name
     require(
         kind in {known.name for known in DATA_PARALLEL},
         "accelerate's kind of processes", kind,
-        "data parallel (DDP), where each process holds the whole model: MULTI_GPU or, with --cpu, MULTI_CPU",
+        "that of DDP, in which each process holds the whole model (--multi_gpu); sharded weights are not sampled from",
     )  # fmt: skip
     return Processes(accelerator.process_index, accelerator.num_processes)
 
@@ -122,4 +127,6 @@ def check_shares(config, processes: Processes) -> None:
         value = config.collection.stored_prompts if "." in name else config.evaluation_prompts
         require(value >= count, name, value, f"at least {count}, the number of processes")
     ball = config.addition.wasserstein
-    require(ball == 0, "addition.wasserstein", ball, f"0 with {count} processes: it needs the whole batch's graph")
+    require(
+        ball == 0, "addition.wasserstein", ball, f"0 with {count} processes: it needs the whole batch's graph"
+    )

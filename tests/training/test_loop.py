@@ -4,7 +4,6 @@ import dataclasses
 import json
 import re
 import shutil
-import types
 
 import numpy as np
 import pytest
@@ -461,12 +460,4 @@ def test_numbers_that_are_not_finite_end_the_run_and_are_not_logged(run, tmp_pat
 def test_a_model_that_is_not_there_is_refused_before_any_work(run, tmp_path):
     with pytest.raises(FileNotFoundError, match="model must be a folder"):
         run(model=str(tmp_path / "nothing"))
-    assert not (tmp_path / "run").exists()
-
-
-def test_more_than_one_process_is_refused(run, monkeypatch, tmp_path):
-    several = types.SimpleNamespace(num_processes=2)
-    monkeypatch.setattr(loop, "Accelerator", lambda **_: several)
-    with pytest.raises(ValueError, match="number of processes must be 1, got 2"):
-        run()
     assert not (tmp_path / "run").exists()

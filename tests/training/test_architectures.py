@@ -29,7 +29,7 @@ def draw(model, tokenizer, count: int = 3):
 
 @torch.no_grad()
 def test_every_sampled_token_is_scored_as_it_was_drawn(folder):
-    """The cache's laws and those of one pass over prompt and response, rows of several lengths; no dropout in either."""
+    """The cache's laws and those of one pass over prompt and response, of several lengths; no dropout in either."""
     model, tokenizer = load_model(folder)
     samples = draw(model, tokenizer)
     scored = response_log_probs(model, *samples)

@@ -39,7 +39,9 @@ CASES = {
         "addition": {"term_weight": 0.1},
     },
     "rankings": {"method": "listwise_pl", "responses_per_prompt": 3},
-    "an adapter, activations computed again": {"model": "qwen3", "labels": "drawn", "policy": {"lora_rank": 2, "gradient_checkpointing": "layers"}},
+    "an adapter, activations computed again": {
+        "model": "qwen3", "labels": "drawn", "policy": {"lora_rank": 2, "gradient_checkpointing": "layers"},
+    },
     "learned positions": {"model": "gpt2", "labels": "drawn"},
 }  # fmt: skip
 
@@ -109,9 +111,7 @@ def test_metrics_evaluations_and_files_are_those_of_one_process(runs, case):
             bound = tolerance if found["step"] <= 1 else 1e-3
             for key, value in wanted.items():
                 assert found[key] == pytest.approx(value, rel=bound, abs=bound), (found["step"], key)
-    assert [row["reference"] for row in read_log(one / "rounds.jsonl")][0] == (
-        read_log(two / "rounds.jsonl")[0]["reference"]
-    )
+    assert len({read_log(where / "rounds.jsonl")[0]["reference"] for where in (one, two)}) == 1
 
 
 def test_an_interrupted_run_of_two_processes_goes_on_as_if_nothing_had_been(runs):
@@ -167,8 +167,8 @@ def test_processes_that_are_not_data_parallel_are_refused(monkeypatch):
     assert make_processes(launched(2, "MULTI_CPU")) == Processes(0, 2)
     with pytest.raises(ValueError, match="number of processes must be 2, as were launched, got 1"):
         make_processes(launched(1, "NO"))
-    with pytest.raises(ValueError, match="kind of processes must be that of DDP, .* got 'DEEPSPEED'"):
+    with pytest.raises(ValueError, match=r"kind of processes must be that of DDP, .* got 'DEEPSPEED'"):
         make_processes(launched(2, "DEEPSPEED"))
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")  # which accelerate passes over on a CPU
-    with pytest.raises(ValueError, match="kind of processes must be that of DDP, .* got 'FSDP'"):
+    with pytest.raises(ValueError, match=r"kind of processes must be that of DDP, .* got 'FSDP'"):
         make_processes(launched(2, "MULTI_CPU"))

@@ -33,9 +33,9 @@ class TaskConfig:
     """Where prompts and gold reward come from."""
 
     kind: Literal["language", "imdb", "prompts"] = "language"
-    """The synthetic preference language, IMDb controlled sentiment, or prompts of any data set with a reward model."""
+    """The synthetic preference language, IMDb controlled sentiment, or any prompts with a reward model."""
     data: PathText = "stanfordnlp/imdb"
-    """imdb: a hub name, or a folder that holds train.parquet and test.parquet. prompts: a hub name, a folder or file."""
+    """imdb: a hub name, or a folder that holds train.parquet and test.parquet; prompts: a hub name, folder or file."""
     rows: int = Field(2000, ge=20)
     """imdb: reviews read from each split; prompts: rows read. Drawn with the seed below."""
     train_prompts: int = Field(512, ge=1)

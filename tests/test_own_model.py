@@ -68,7 +68,15 @@ def test_two_processes_are_launched_by_accelerate(files, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = ["--main_process_port", str(probe.getsockname()[1])]
-    program = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", *port, *launch[2:], *files]
+    program = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.accelerate_cli",
+        "launch",
+        *port,
+        *launch[2:],
+        *files,
+    ]
     caches = {"HF_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(program, cwd=ROOT, env={**os.environ, **caches}, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr[-3000:]

@@ -33,11 +33,11 @@ def checkpointed(model: torch.nn.Module, wanted: bool = True):
             layer.gradient_checkpointing = layer.training = False
 
 
-def checkpointing_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """The layers whose activations can be computed again; `ValueError` if there are none."""
+def checkpointing_layers(
+    model: torch.nn.Module, setting: str = "policy.gradient_checkpointing", value: str = "layers"
+) -> list[torch.nn.Module]:
+    """The layers whose activations can be computed again; `ValueError` naming what asks for them if there are none."""
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
-    require(
-        bool(layers), "policy.gradient_checkpointing", "layers",
-        f"'none' with a model of kind {type(model).__name__}, whose layers cannot be computed again",
-    )  # fmt: skip
+    expected = f"'none' with a model of kind {type(model).__name__}, whose layers transformers does not mark"
+    require(bool(layers), setting, value, expected)
     return layers

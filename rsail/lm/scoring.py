@@ -81,7 +81,8 @@ def _output_layer(model: torch.nn.Module) -> torch.nn.Linear | None:
     """The layer that makes the logits, None if it is no plain matrix or known not to be the last step."""
     model = _whole(model)
     head = getattr(model, "get_output_embeddings", lambda: None)()
-    plain = type(head) is torch.nn.Linear and not has_hooks(head) and model not in _NOT_PLAIN
+    whole = not hasattr(model, "set_reshard_after_forward")  # FSDP puts a weight together for its pass alone
+    plain = type(head) is torch.nn.Linear and not has_hooks(head) and model not in _NOT_PLAIN and whole
     return head if plain else None
 
 

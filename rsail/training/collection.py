@@ -14,6 +14,7 @@ from rsail.lm import Samples, Share, encode_prompts, sample
 from rsail.oracles import ask, draw_labels, draw_rankings, oracle_scores, rank
 from rsail.training.measures import judge
 from rsail.training.options import EXTRA_FROM, loss_kind, stored_count
+from rsail.training.sharding import gathered
 from rsail.training.uncertainty import observe, response_features, uncertainty
 
 if TYPE_CHECKING:
@@ -120,16 +121,17 @@ def _sample(
 ) -> Samples:
     """Responses to this process's share of `prompts`."""
     share = share or _share(state, prompts)
-    return sample(
-        model,
-        *encode_prompts(state.tokenizer, [prompts[k] for k in share.rows]),
-        responses_per_prompt=count,
-        max_new_tokens=config.max_new_tokens,
-        eos_token_id=state.tokenizer.eos_token_id,
-        pad_token_id=state.tokenizer.pad_token_id,
-        generator=state.generators[generator],
-        share=share,
-    )
+    with gathered(model):
+        return sample(
+            model,
+            *encode_prompts(state.tokenizer, [prompts[k] for k in share.rows]),
+            responses_per_prompt=count,
+            max_new_tokens=config.max_new_tokens,
+            eos_token_id=state.tokenizer.eos_token_id,
+            pad_token_id=state.tokenizer.pad_token_id,
+            generator=state.generators[generator],
+            share=share,
+        )
 
 
 def _share(state: State, prompts: list[str]) -> Share:

@@ -201,6 +201,11 @@ def _policy_rules(config) -> Rules:
     moves = config.collection.reference == "round"
     expected = "0 with collection.reference 'round': the weights without the adapter are the initial model"
     yield not full and moves, "policy.lora_rank", policy.lora_rank, expected
+    parts = policy.sharding != "none"
+    with_lora = f"'none' with policy.lora_rank {policy.lora_rank}"
+    yield parts and not full, "policy.sharding", policy.sharding, with_lora
+    expected = "'none' with collection.reference 'round'"
+    yield parts and moves, "policy.sharding", policy.sharding, expected
     # A Wasserstein ball differentiates twice.
     again, ball = policy.gradient_checkpointing, config.addition.wasserstein > 0
     yield (

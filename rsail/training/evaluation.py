@@ -18,6 +18,7 @@ from rsail.training.config import OnlineConfig, build
 from rsail.training.measures import check_finite, judge, mean, pair_losses, step_table
 from rsail.training.memory import EVALUATION, settings_named
 from rsail.training.processes import ALONE, Processes, check_shares, make_accelerator, make_processes
+from rsail.training.sharding import gathered
 
 RESPONSES = 4
 ROWS_ALONE = 8  # responses judged a second time, alone, in each evaluation
@@ -174,16 +175,17 @@ def _fixed_pairs(log_ratio: np.ndarray, preferences: np.ndarray) -> dict[str, fl
 
 
 def _draw(model, tokenizer, prompts: list[str], config: OnlineConfig, seed: int, share: Share) -> Samples:
-    return sample(
-        model,
-        *encode_prompts(tokenizer, prompts),
-        responses_per_prompt=RESPONSES,
-        max_new_tokens=config.max_new_tokens,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        generator=torch.Generator().manual_seed(seed),
-        share=share,
-    )
+    with gathered(model):
+        return sample(
+            model,
+            *encode_prompts(tokenizer, prompts),
+            responses_per_prompt=RESPONSES,
+            max_new_tokens=config.max_new_tokens,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            generator=torch.Generator().manual_seed(seed),
+            share=share,
+        )
 
 
 def _wins(own: np.ndarray, other: np.ndarray) -> np.ndarray:

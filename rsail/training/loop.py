@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from rsail.lm import (
     response_log_probs,
     save_model,
 )
-from rsail.lm.recomputing import checkpointed, checkpointing_layers
+from rsail.lm.recomputing import checkpointed
 from rsail.objectives import NotFinite
 from rsail.oracles import ask
 from rsail.stopping import Terminated, stop_requests
@@ -46,7 +47,16 @@ from rsail.training.measures import check_finite, judge, step_metrics, step_tabl
 from rsail.training.memory import EVALUATION, STEP, STORED, settings_named
 from rsail.training.objective import online_loss
 from rsail.training.processes import check_shares, make_accelerator, make_processes
-from rsail.training.state import State, begin_round, begin_run, begins_round, parts_of, restore_parts
+from rsail.training.sharding import Whole, shard, take_over, whole
+from rsail.training.state import (
+    State,
+    begin_round,
+    begin_run,
+    begins_round,
+    parts_of,
+    policy_and_reference,
+    restore_parts,
+)
 
 
 def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None = None) -> Path:
@@ -67,6 +77,8 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
     accelerator = make_accelerator()  # `online_step` lowers the precision where it is asked to
     processes = make_processes(accelerator)
     check_shares(config, processes)
+    alone = processes.count == 1 and config.policy.sharding != "none"
+    require(not alone, "policy.sharding", config.policy.sharding, "'none' in one process")
     policy, tokenizer = load_model(config.model)
     task = load_task(config.task, eval_prompts=config.evaluation_prompts)
     check_task(config, task)
@@ -101,7 +113,14 @@ def _go_on(config, folder, accelerator, processes, policy, tokenizer, task, prog
     done, parts = 0, {}
     if found := processes.on_first(lambda: checkpoints(folder)):
         done = load_checkpoint(found[-1], policy, optimizer, generators, parts)
-    policy, optimizer = accelerator.prepare(policy, optimizer)
+    if config.policy.sharding == "fsdp":
+        states, policy = optimizer.state_dict(), shard(policy, processes.count)
+        initial = reference = shard(initial, processes.count)
+        optimizer = make_optimizer(config, policy)
+        take_over(optimizer, states)
+        optimizer = accelerator.prepare(optimizer)
+    else:
+        policy, optimizer = accelerator.prepare(policy, optimizer)
     state = State(
         accelerator, policy, reference, initial, tokenizer, task, optimizer, generators, processes=processes
     )
@@ -126,11 +145,17 @@ def _go_on(config, folder, accelerator, processes, policy, tokenizer, task, prog
             metrics = evaluate_policy(config, state.sampler, initial, tokenizer, task, processes)
         write("evaluations", {"step": step, **metrics})
 
-    def save(step: int) -> None:
+    def kept() -> tuple:
+        """Model and optimizer to be saved, as every process must be asked for them."""
+        if config.policy.sharding == "none":
+            return state.sampler, optimizer
+        return (Whole(state.sampler, optimizer, processes.first),) * 2
+
+    def save(step: int, model, optimizer) -> None:
         for log in logs.values():
             log.sync()
         parts = {**parts_of(state), "logs": log_digests(logs)}
-        save_checkpoint(folder, step, state.sampler, optimizer, generators, parts)
+        save_checkpoint(folder, step, model, optimizer, generators, parts)
 
     evaluated = processes.on_first(open_logs)
     if done:
@@ -156,31 +181,12 @@ def _go_on(config, folder, accelerator, processes, policy, tokenizer, task, prog
             evaluate_now(step)
         stop = processes.any(stopping()) and step < config.steps
         if stop or step == config.steps or step % config.checkpoint_every == 0:
-            processes.on_first(lambda step=step: save(step))
+            processes.on_first(partial(save, step, *kept()))
         if stop:
             raise Terminated(f"stopped by SIGTERM after step {step}; --resume goes on from there")
-    processes.on_first(lambda: save_model(state.sampler, tokenizer, folder / "model"))
+    processes.on_first(partial(save_model, kept()[0], tokenizer, folder / "model"))
     for log in logs.values():
         log.close()
-
-
-def policy_and_reference(config: OnlineConfig, model) -> tuple:
-    """The policy that is trained, and its reference: a frozen copy, or the model itself without the adapter."""
-    settings = config.policy
-    if settings.gradient_checkpointing == "layers":
-        checkpointing_layers(model)
-    if settings.lora_rank == 0:
-        return model, frozen_copy(model)
-    from rsail.lm.adapters import WithoutAdapter, add_adapter
-
-    policy = add_adapter(
-        model,
-        rank=settings.lora_rank,
-        alpha=settings.lora_alpha,
-        targets=settings.lora_targets,
-        seed=config.seed,
-    )
-    return policy, WithoutAdapter(policy)
 
 
 @contextlib.contextmanager
@@ -249,7 +255,7 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
     state.optimizer.zero_grad()
     clock.lap("update")
     metrics = step_metrics(config, table, answer)
-    return {"loss": loss.item(), "grad_norm": float(grad_norm), **measures, **metrics}, clock.seconds
+    return {"loss": loss.item(), "grad_norm": float(whole(grad_norm)), **measures, **metrics}, clock.seconds
 
 
 def _per_prompt(tokens: torch.Tensor, prompts: int, compared: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -87,6 +87,9 @@ class PolicyConfig:
     gradient_checkpointing: Literal["none", "layers"] = "none"
     """layers: the backward pass computes the activations of each layer again instead of keeping them, which takes less
     memory and more time. Sampling keeps its cache either way."""
+    sharding: Literal["none", "fsdp"] = "none"
+    """Several processes: each holds all weights (DDP), or a part of policy and reference (FSDP). In parts there are no
+    adapters and no references of a round, and sampling puts the weights together for as long as it lasts."""
     lora_rank: int = Field(0, ge=0)
     """Rank of the LoRA matrices (peft) that are trained in place of the weights, which are then the reference, without
     a second copy; 0 trains all weights."""

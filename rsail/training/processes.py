@@ -107,7 +107,7 @@ def make_processes(accelerator: Accelerator) -> Processes:
     require(
         kind in {known.name for known in DATA_PARALLEL},
         "accelerate's kind of processes", kind,
-        "that of DDP, in which each process holds the whole model (--multi_gpu); sharded weights are not sampled from",
+        "that of DDP (--multi_gpu); for weights in parts set policy.sharding=fsdp",
     )  # fmt: skip
     return Processes(accelerator.process_index, accelerator.num_processes)
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from rsail.lm import Samples, fingerprint
+from rsail.lm import Samples, fingerprint, frozen_copy
+from rsail.lm.recomputing import checkpointing_layers
 from rsail.training.collection import PairSet, collect_set, digest
 from rsail.training.options import needs_features, needs_offline_set
 from rsail.training.processes import ALONE, Processes
@@ -35,6 +36,25 @@ class State:
     def sampler(self):
         """The policy as a model to sample from."""
         return self.accelerator.unwrap_model(self.policy)
+
+
+def policy_and_reference(config, model) -> tuple:
+    """The policy that is trained, and its reference: a frozen copy, or the model itself without the adapter."""
+    settings = config.policy
+    if settings.gradient_checkpointing == "layers":
+        checkpointing_layers(model)
+    if settings.lora_rank == 0:
+        return model, frozen_copy(model)
+    from rsail.lm.adapters import WithoutAdapter, add_adapter
+
+    policy = add_adapter(
+        model,
+        rank=settings.lora_rank,
+        alpha=settings.lora_alpha,
+        targets=settings.lora_targets,
+        seed=config.seed,
+    )
+    return policy, WithoutAdapter(policy)
 
 
 def begin_run(config, state: State) -> None:

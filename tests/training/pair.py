@@ -37,13 +37,14 @@ def train_observed(
     """
     from rsail.training import OnlineConfig, evaluate, loop, train
     from rsail.training.config import build
+    from rsail.training.sharding import whole
 
     gradients, batches, collect = [], [], loop.collect
 
     def keep_gradient(optimizer, *_) -> None:
         if type(optimizer) in (torch.optim.SGD, torch.optim.AdamW):
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            gradients.append(torch.cat([p.grad.flatten().double() for p in parameters]).numpy())
+            gradients.append(torch.cat([whole(p.grad).flatten().double() for p in parameters]).numpy())
 
     def keep_batch(config, state):
         if len(batches) == steps:

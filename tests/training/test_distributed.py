@@ -17,6 +17,7 @@ from tests.lm.architectures import save
 from .pair import run_pair, train_observed
 
 ROUND = {"steps_per_round": 2, "stored_prompts": 6, "collected": "round"}
+FSDP = {"sharding": "fsdp"}
 CASES = {
     "the default": {},
     "an odd number of prompts": {"prompts_per_step": 5, "labels": "drawn"},
@@ -41,6 +42,10 @@ CASES = {
     "rankings": {"method": "listwise_pl", "responses_per_prompt": 3},
     "an adapter, activations computed again": {
         "model": "qwen3", "labels": "drawn", "policy": {"lora_rank": 2, "gradient_checkpointing": "layers"},
+    },
+    "weights in parts": {"labels": "drawn", "optimizer": "adamw", "learning_rate": 1e-3, "policy": FSDP},
+    "weights in parts, activations computed again": {
+        "model": "qwen3", "labels": "drawn", "policy": {**FSDP, "gradient_checkpointing": "layers"},
     },
     "learned positions": {"model": "gpt2", "labels": "drawn"},
 }  # fmt: skip
@@ -68,10 +73,20 @@ def runs(tmp_path_factory, reference_folder):
     evaluation = {"evaluation": str(root / "evaluation.json")}
     jobs = [(settings(case, "two"), evaluation if case == "the default" else {}) for case in CASES]
     jobs += [(whole, {}), (parts, {"steps": 3}), (parts, {"resume": True})]
+    sharded = [
+        {**values, "policy": FSDP, "output_dir": values["output_dir"] + "_fsdp"} for values in (whole, parts)
+    ]
+    jobs += [(sharded[0], {}), (sharded[1], {"steps": 3}), (sharded[1], {"resume": True})]
     two = run_pair(jobs, root)
-    one = [train_observed(settings(case, "one")) for case in CASES]
+    one = [train_observed(_in_one(settings(case, "one"))) for case in CASES]
     seen = {case: SimpleNamespace(one=one[k], two=two[k]) for k, case in enumerate(CASES)}
     return SimpleNamespace(root=root, seen=seen, whole=whole, parts=parts)
+
+
+def _in_one(values: dict) -> dict:
+    """What one process is asked for: the same, with weights that are whole."""
+    policy = {name: value for name, value in values.get("policy", {}).items() if name != "sharding"}
+    return {**values, "policy": policy}
 
 
 def distance(found: np.ndarray, wanted: np.ndarray) -> float:
@@ -114,9 +129,10 @@ def test_metrics_evaluations_and_files_are_those_of_one_process(runs, case):
     assert len({read_log(where / "rounds.jsonl")[0]["reference"] for where in (one, two)}) == 1
 
 
-def test_an_interrupted_run_of_two_processes_goes_on_as_if_nothing_had_been(runs):
+@pytest.mark.parametrize("kind", ["the_default", "the_default_fsdp"])
+def test_an_interrupted_run_of_two_processes_goes_on_as_if_nothing_had_been(runs, kind):
     for name in ("metrics.jsonl", "evaluations.jsonl", "model/model.safetensors"):
-        one, other = ((runs.root / where / "the_default" / name).read_bytes() for where in ("whole", "parts"))
+        one, other = ((runs.root / where / kind / name).read_bytes() for where in ("whole", "parts"))
         assert one == other, name
 
 

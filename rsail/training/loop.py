@@ -68,6 +68,8 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
     and gives the numbers of an uninterrupted one; a finished run is
     left as it is. `progress` None shows a bar only on a terminal.
 
+    Started by ``accelerate launch``, several processes share the prompts of each step and make the run of one.
+
     SIGTERM ends the run after the step that it is in, with a checkpoint and `rsail.stopping.Terminated` (exit status
     143); a second one ends it at once. `MemoryError` names the settings to lower. What the reward of a task raises is
     passed on as it is, and it is given all the time that it takes: code that asks another machine must have a time
@@ -90,6 +92,7 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
         "prompts": text_digest(task.train_prompts + task.eval_prompts),
         "reward": task.reward_digest,
     }
+    models = policy_and_reference(config, policy.to(accelerator.device))
     with contextlib.ExitStack() as held:
 
         def claim() -> bool:
@@ -99,13 +102,13 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
 
         if not processes.on_first(claim):
             with stop_requests() as stopping:
-                _go_on(config, folder, accelerator, processes, policy, tokenizer, task, progress, stopping)
+                _go_on(config, folder, accelerator, processes, models, tokenizer, task, progress, stopping)
     return folder
 
 
-def _go_on(config, folder, accelerator, processes, policy, tokenizer, task, progress, stopping) -> None:
+def _go_on(config, folder, accelerator, processes, models, tokenizer, task, progress, stopping) -> None:
     """Every step after the last checkpoint in `folder`, then the final model. The first process writes all files."""
-    policy, initial = policy_and_reference(config, policy.to(accelerator.device))
+    policy, initial = models
     moving = config.collection.reference == "round"
     reference = frozen_copy(policy) if moving else initial
     optimizer = make_optimizer(config, policy)

@@ -31,7 +31,7 @@ class Interrupted(Exception):
 def train_observed(
     values: dict, *, resume: bool = False, steps: int | None = None, evaluation: str = ""
 ) -> dict:
-    """What a run does: the gradient of each step in float64, and each response with its prompt and the prompt's place.
+    """What a run does: gradients of its steps in float64, responses with their prompts and these' places, numbers held.
 
     `steps` interrupts it after so many; `evaluation` is a file for an evaluation behind it.
     """
@@ -39,11 +39,12 @@ def train_observed(
     from rsail.training.config import build
     from rsail.training.sharding import whole
 
-    gradients, batches, collect = [], [], loop.collect
+    gradients, batches, held, collect = [], [], set(), loop.collect
 
     def keep_gradient(optimizer, *_) -> None:
         if type(optimizer) in (torch.optim.SGD, torch.optim.AdamW):
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            held.add(sum(getattr(p, "to_local", lambda p=p: p)().numel() for p in parameters))
             gradients.append(torch.cat([whole(p.grad).flatten().double() for p in parameters]).numpy())
 
     def keep_batch(config, state):
@@ -65,7 +66,7 @@ def train_observed(
     finally:
         handle.remove()
         loop.collect = collect
-    return {"gradients": gradients, "samples": batches}
+    return {"gradients": gradients, "samples": batches, "held": max(held, default=0)}
 
 
 def run_pair(jobs: list[tuple[dict, dict]], folder: Path) -> list[tuple[dict, dict]]:

@@ -106,6 +106,15 @@ def test_the_gradient_of_two_processes_is_that_of_one(runs, case):
     assert distance(first[1], one[1]) < 1e-3  # of parameters that differ by rounding
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if CASES[case].get("policy", {}).get("sharding")])
+def test_each_process_holds_its_part_of_the_weights(runs, case):
+    held, (total,) = [process["held"] for process in runs.seen[case].two], {runs.seen[case].one["held"]}
+    assert sum(held) >= total and max(held) < 0.6 * total  # parts are padded to one size
+    assert {process["held"] for process in runs.seen["the default"].two} == {
+        runs.seen["the default"].one["held"]
+    }
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_each_process_samples_its_prompts_and_together_they_are_those_of_one(runs, case):
     for mine, other, wanted in zip(
@@ -183,8 +192,8 @@ def test_processes_that_are_not_data_parallel_are_refused(monkeypatch):
     assert make_processes(launched(2, "MULTI_CPU")) == Processes(0, 2)
     with pytest.raises(ValueError, match="number of processes must be 2, as were launched, got 1"):
         make_processes(launched(1, "NO"))
-    with pytest.raises(ValueError, match=r"kind of processes must be that of DDP, .* got 'DEEPSPEED'"):
+    with pytest.raises(ValueError, match=r"kind of processes must be that of DDP .* got 'DEEPSPEED'"):
         make_processes(launched(2, "DEEPSPEED"))
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")  # which accelerate passes over on a CPU
-    with pytest.raises(ValueError, match=r"kind of processes must be that of DDP, .* got 'FSDP'"):
+    with pytest.raises(ValueError, match=r"kind of processes must be that of DDP .* got 'FSDP'"):
         make_processes(launched(2, "MULTI_CPU"))

@@ -197,6 +197,16 @@ def test_a_damaged_adapter_is_named(run):
             "policy.lora_rank must be 0 with collection.reference 'round'",
         ),
         (
+            {**LORA, "sharding": "fsdp"},
+            {},
+            "policy.sharding must be 'none' with policy.lora_rank 3, got 'fsdp'",
+        ),
+        (
+            {"sharding": "fsdp"},
+            {"score_weight": 0.0, "collection": {"reference": "round", "steps_per_round": 2}},
+            "policy.sharding must be 'none' with collection.reference 'round', got 'fsdp'",
+        ),
+        (
             {"gradient_checkpointing": "layers"},
             {"score_weight": 0.0, "addition": {"wasserstein": 0.1}},
             "policy.gradient_checkpointing must be 'none' with addition.wasserstein > 0, got 'layers'",
@@ -214,6 +224,7 @@ def test_a_layer_that_the_model_does_not_have_is_named(run, tmp_path):
         ValueError, match=r"policy\.lora_targets must be names of layers .*, got \['c_attn'\]"
     ):
         run(policy={**LORA, "lora_targets": ["q_proj", "c_attn"]})
+    assert not (tmp_path / "run").exists()
 
 
 def test_targets_are_the_layers_that_are_named(folder):

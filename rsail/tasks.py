@@ -37,7 +37,7 @@ class TaskConfig:
     data: PathText = "stanfordnlp/imdb"
     """imdb: a hub name, or a folder that holds train.parquet and test.parquet; prompts: a hub name, folder or file."""
     rows: int = Field(2000, ge=20)
-    """imdb: reviews read from each split; prompts: rows read. Drawn with the seed below."""
+    """imdb: reviews read from each split, prompts: rows read; drawn with the seed below."""
     train_prompts: int = Field(512, ge=1)
     """Distinct prompts that training draws from."""
     seed: int = Field(0, ge=0)

@@ -232,7 +232,13 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
     table = state.processes.whole(
         own,
         step_table(
-            samples, tokens[:compared], ref_tokens[:compared], rewards, attributes, state.tokenizer, count
+            samples,
+            tokens[:compared],
+            ref_tokens[:compared],
+            rewards,
+            attributes,
+            state.tokenizer.eos_token_id,
+            count,
         )
         | {f"with_graph/{name}": part.detach().cpu().numpy() for name, part in parts.items()},
     )

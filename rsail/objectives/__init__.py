@@ -1,7 +1,8 @@
 """Losses, reweightings, terms and gradient estimators: pure functions of tensors, ready to be lifted into a trainer.
 
 LOSSES take the difference of log-ratios of a pair, RATIO_LOSSES both log-ratios, REWARD_LOSSES a reward difference,
-LIST_LOSSES a ranking, SEQUENCE_LOSSES and TOKEN_LOSSES samples of the policy with their rewards; REWEIGHTINGS replace the mean of a vector of losses; TERMS come on top, from other samples.
+LIST_LOSSES a ranking; SEQUENCE_LOSSES and TOKEN_LOSSES are policy gradients, from samples of the policy and their
+rewards; REWEIGHTINGS replace the mean of a vector of losses; TERMS come on top, from other samples.
 `rsail.objectives.released` has what published codes do where it differs from their formulas.
 """
 

@@ -41,10 +41,12 @@ def rloo_loss(log_prob: torch.Tensor, log_ratio: torch.Tensor, reward, *, beta: 
     """REINFORCE with a leave-one-out baseline (RLOO, arXiv 2402.14740) on whole responses, per group.
 
     With R_i = r_i - beta log_ratio_i, the KL penalty as a part of the reward, the value is -mean_i R_i and the gradient
-    -(1/K) sum_i (R_i - mean_{j != i} R_j) grad log pi(y_i|x): without bias that of -(E r - beta KL(pi || pi_ref)), whose
-    minimum is pi_ref exp(r / beta) / Z. Where r_i is the mean log-odds of y_i against all K (`oracle_scores`), the
-    difference of rewards is the mean log-odds against the others, and r(y) in E r stands for the mean log-odds of y
-    against a response of the policy that is held fixed: the reward itself (less its mean) of a Bradley-Terry oracle.
+    -(1/K) sum_i (R_i - mean_{j != i} R_j) grad log pi(y_i|x): without bias that of -(E r - beta KL(pi || pi_ref)),
+    which pi_ref exp(r / beta) / Z minimizes.
+
+    Where r_i is the mean log-odds of y_i against all K responses (`rsail.oracles.oracle_scores`), r_i less the mean of
+    the others is the mean log-odds of y_i against the others, and r(y) in E r is the mean log-odds of y against a
+    response of the policy, held fixed. Of a Bradley-Terry oracle that is the reward itself, less its mean.
 
     Parameters
     ----------
@@ -68,7 +70,7 @@ def rloo_loss(log_prob: torch.Tensor, log_ratio: torch.Tensor, reward, *, beta: 
     log_prob = floating("log_prob", log_prob)
     require(log_prob.ndim >= 1, "log_prob.shape", tuple(log_prob.shape), "(..., K)")
     ratio = alike("log_ratio", log_ratio, "log_prob", log_prob).detach()
-    total = alike("reward", reward, "log_prob", log_prob).detach() - beta * ratio
+    total = (alike("reward", reward, "log_prob", log_prob).detach() - beta * ratio).expand_as(log_prob)
     advantage = total - leave_one_out(total)
     return -(total + advantage * (log_prob - log_prob.detach())).mean(-1)
 
@@ -114,7 +116,9 @@ def grpo_loss(
     length = mask.expand_as(log_probs).sum(-1)
     if length.device.type == "cpu":
         require(bool((length >= 1).all()), "mask", length.min().item(), "at least one token in each response")
-    advantage = group_advantages(alike("reward", reward, "log_probs[..., 0]", log_probs[..., 0]).detach())
+    of_responses = log_probs[..., 0]
+    reward = alike("reward", reward, "log_probs[..., 0]", of_responses).detach()
+    advantage = group_advantages(reward.expand_as(of_responses))
     ratio = (log_probs - log_probs.detach()).exp()
     penalty = (-log_ratios).expm1() + log_ratios
     per_token = ratio * advantage.unsqueeze(-1) - beta * penalty

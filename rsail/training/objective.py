@@ -37,7 +37,8 @@ def online_loss(
     `log_probs` (X, K) are log pi(y|x) with graph, `ref_log_probs` those of the reference, `targets` what
     `rsail.training.collection.make_targets` returns. Without additions it is the mean over all pairs, and with a
     score weight its gradient is the estimator of Algorithm 1 (eq. 22): the value is that of the pair loss, and the
-    gradient of the sampling law comes on top. Policy gradients are the mean over all groups of K responses. What additions amount to is put into `measures`.
+    gradient of the sampling law comes on top. Policy gradients are the mean over all groups of K responses. What
+    additions amount to is put into `measures`.
     """
     measures = {} if measures is None else measures
     addition = config.addition

@@ -1,0 +1,89 @@
+"""The plan of the language model's runs, as data: every setting, every seed, written before the first run.
+
+A part is a set of settings, each run with every seed of `SEEDS`; seeds of `TUNING_SEEDS` chose hyper-parameters and
+are in no result. `data/results/misspecification/PLAN.md` says in words what is asked and how it is tested.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rsail.checks import one_of
+from rsail.study.biased_oracle import BIAS, MODEL, recorded
+from rsail.study.misspecification.models import BASE, recipe
+from rsail.study.sweeps import Cell
+from rsail.training import OnlineConfig, method_config
+
+STUDY = "misspecification"
+SEEDS = range(20, 25)
+TUNING_SEEDS = range(120, 122)
+STEPS = 200
+RHOS = (0.0, 0.05, 0.10, 0.15, 0.20, 0.30, 0.40)  # the oracle's bias is 0.15; sigma(1.5) - 1/2 is 0.318
+BETAS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+# Without the score term, and where the oracle is right: enough of the two axes to compare with.
+FEWER_RHOS = (0.0, 0.05, 0.15, 0.30)
+FEWER_BETAS = (0.1, 0.2, 0.4, 0.8, 1.6)
+FILLER_BIAS = {"kind": "bias", "strength": BIAS, "attribute": "filler"}
+
+
+def _base(method: str = "sail", **settings) -> OnlineConfig:
+    common = {"steps": STEPS, "evaluate_every": 20, "evaluation_prompts": 256, "checkpoint_every": STEPS}
+    return method_config(method, **({"model": str(MODEL), "oracle": FILLER_BIAS} | common | settings))
+
+
+def _axes(rhos, betas, **settings) -> dict[str, OnlineConfig]:
+    """One sweep over rho at beta 0.1, and one over beta at rho 0; they meet in nominal SAIL."""
+    rows = {f"rho{rho:.2f}": _base(rho=rho, **settings) for rho in rhos}
+    return rows | {f"beta{beta:.2f}": _base(beta=beta, **settings) for beta in betas if beta != 0.1}
+
+
+def _central() -> dict[str, OnlineConfig]:
+    score = {f"score_{name}": config for name, config in _axes(RHOS, BETAS).items()}
+    online = _axes(FEWER_RHOS, FEWER_BETAS, score_weight=0.0)
+    return score | {f"online_{name}": config for name, config in online.items()}
+
+
+def _truth() -> dict[str, OnlineConfig]:
+    right = {"oracle": {"kind": "truth"}}
+    rows = {f"score_rho{rho:.2f}": _base(rho=rho, **right) for rho in FEWER_RHOS}
+    return rows | {f"online_rho{rho:.2f}": _base(rho=rho, score_weight=0.0, **right) for rho in (0.0, 0.15)}
+
+
+_THREE = {"nominal": {}, "robust": {"rho": BIAS}, "beta": {"beta": 0.4}}
+
+
+def _sizes() -> dict[str, tuple[str, OnlineConfig]]:
+    sizes = {f"{m}_{s}": (m, _base(**settings)) for m in ("small", "large") for s, settings in _THREE.items()}
+    others = {
+        f"{m}_{s}": (m, _base(**_THREE[s])) for m in ("other_1", "other_2") for s in ("nominal", "robust")
+    }
+    return sizes | others
+
+
+PARTS = {"central": _central, "truth": _truth, "sizes": _sizes}
+
+
+def plan(part: str) -> list[Cell]:
+    """Every run of a part, seed by seed: a part that was cut short has whole seeds."""
+    one_of("part", part, PARTS)
+    settings = PARTS[part]()
+    return [_cell(name, setting, seed) for seed in SEEDS for name, setting in settings.items()]
+
+
+def _cell(name: str, setting: OnlineConfig | tuple[str, OnlineConfig], seed: int) -> Cell:
+    model, config = setting if isinstance(setting, tuple) else (BASE, setting)
+    values = recorded(replace(config, seed=seed))
+    if model != BASE:  # its weights differ between processors: a plan can name their recipe, not their hash
+        del values["model_sha256"]
+        values |= {"model": model, "recipe": recipe(model)}
+    return Cell(f"{name}_seed{seed}", values, {"run": seed, "task": config.task.seed})
+
+
+def plan_table() -> list[tuple[str, int, int, int]]:
+    """Part, settings, seeds and runs: the table of PLAN.md."""
+    rows = []
+    for part in PARTS:
+        cells = plan(part)
+        seeds = {cell.seeds["run"] for cell in cells}
+        rows.append((part, len(cells) // len(seeds), len(seeds), len(cells)))
+    return rows

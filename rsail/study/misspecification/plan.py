@@ -18,6 +18,10 @@ STUDY = "misspecification"
 SEEDS = range(20, 25)
 TUNING_SEEDS = range(120, 122)
 STEPS = 200
+EVALUATE_EVERY = (
+    20  # for curves and early stopping; parts of which only the end is compared take longer steps
+)
+SELDOM = {"evaluate_every": 100}
 RHOS = (0.0, 0.05, 0.10, 0.15, 0.20, 0.30, 0.40)  # the oracle's bias is 0.15; sigma(1.5) - 1/2 is 0.318
 BETAS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 # Without the score term, and where the oracle is right: enough of the two axes to compare with.
@@ -27,7 +31,9 @@ FILLER_BIAS = {"kind": "bias", "strength": BIAS, "attribute": "filler"}
 
 
 def _base(method: str = "sail", **settings) -> OnlineConfig:
-    common = {"steps": STEPS, "evaluate_every": 20, "evaluation_prompts": 256, "checkpoint_every": STEPS}
+    common = {
+        "steps": STEPS, "evaluate_every": EVALUATE_EVERY, "evaluation_prompts": 256, "checkpoint_every": STEPS,
+    }  # fmt: skip
     return method_config(method, **({"model": str(MODEL), "oracle": FILLER_BIAS} | common | settings))
 
 
@@ -44,7 +50,7 @@ def _central() -> dict[str, OnlineConfig]:
 
 
 def _truth() -> dict[str, OnlineConfig]:
-    right = {"oracle": {"kind": "truth"}}
+    right = {"oracle": {"kind": "truth"}} | SELDOM
     rows = {f"score_rho{rho:.2f}": _base(rho=rho, **right) for rho in FEWER_RHOS}
     return rows | {f"online_rho{rho:.2f}": _base(rho=rho, score_weight=0.0, **right) for rho in (0.0, 0.15)}
 
@@ -53,9 +59,15 @@ _THREE = {"nominal": {}, "robust": {"rho": BIAS}, "beta": {"beta": 0.4}}
 
 
 def _sizes() -> dict[str, tuple[str, OnlineConfig]]:
-    sizes = {f"{m}_{s}": (m, _base(**settings)) for m in ("small", "large") for s, settings in _THREE.items()}
+    sizes = {
+        f"{m}_{s}": (m, _base(**settings, **SELDOM))
+        for m in ("small", "large")
+        for s, settings in _THREE.items()
+    }
     others = {
-        f"{m}_{s}": (m, _base(**_THREE[s])) for m in ("other_1", "other_2") for s in ("nominal", "robust")
+        f"{m}_{s}": (m, _base(**_THREE[s], **SELDOM))
+        for m in ("other_1", "other_2")
+        for s in ("nominal", "robust")
     }
     return sizes | others
 

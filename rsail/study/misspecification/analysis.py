@@ -6,13 +6,14 @@ minus that of the reference model; gold is the gold reward on requests.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from rsail.checks import one_of, require
-from rsail.study.misspecification.plan import STUDY, plan
+from rsail.study.misspecification.plan import COMPARED, STUDY, plan
 from rsail.study.paths import RESULTS_DIR
 from rsail.study.results import ResultError
 from rsail.study.statistics import Interval, mean_interval, paired_difference
@@ -130,6 +131,21 @@ def less_spurious(robust: np.ndarray, other: np.ndarray) -> Interval:
     return paired_difference(np.abs(other), np.abs(robust))
 
 
+def verdict(interval: Interval, p_value: float | None = None) -> str:
+    """more, less, or no different as far as can be told: by the interval, or by an adjusted p-value at 0.05."""
+    told = interval.excludes(0) if p_value is None else p_value <= 0.05
+    return ("more" if interval.mean > 0 else "less") if told else "no different"
+
+
+def chosen(tuning: Runs) -> dict[str, float]:
+    """The value of each method's tuned setting with the most gold on requests, mean over the tuning seeds."""
+    found = {}
+    for name, (*_, values) in COMPARED.items():
+        gold = [tuning.final(f"{name}_{value:g}", GOLD).mean() for value in values]
+        found[name] = values[int(np.argmax(gold))]
+    return found
+
+
 def over_optimisation(runs: Runs, setting: str) -> dict[str, Interval]:
     """What the oracle's mistake does to a setting: spurious, the oracle's preference beyond 1/2, gold below its best.
 
@@ -151,13 +167,18 @@ def collapsed(runs: Runs, setting: str) -> np.ndarray:
     return (entropy < HALF_ENTROPY) | (runs.final(setting, "robust/identical_pairs") > IDENTICAL)
 
 
-def certificates(runs: Runs) -> dict[str, np.ndarray]:
-    """Every evaluation of every run: rho, the oracle's measured deviation, and L^W_rho(P_obs) - L_SAIL(P*)."""
+def certificates(parts: Iterable[Runs]) -> dict[str, np.ndarray]:
+    """Every evaluation of every run: rho, the oracle's measured deviation, and L^W_rho(P_obs) - L_SAIL(P*).
+
+    `rho` is that of the robust loss, 0 for other losses.
+    """
     rows = [
         (run["config"]["rho"], row["oracle/deviation"], row["robust/certificate_gap"])
-        for setting in runs.results
-        for run in runs.of(setting)
+        for runs in parts
+        for results in runs.results.values()
+        for run in results
         for row in run["history"]["evaluations"]
+        if run["config"]["loss"] == "robust_sail"
     ]
     rho, deviation, gap = np.array(rows).T
     return {"rho": rho, "deviation": deviation, "gap": gap}

@@ -55,7 +55,7 @@ class OracleConfig:
     pairs: int = 4096
     """reward_model: comparisons of two responses of the initial model that it is fitted on."""
     members: int = 1
-    """reward_model: fits on bootstrap resamples, whose conservative aggregate is the reward; 1 is one fit on all pairs."""
+    """reward_model: fits on bootstrap resamples, whose conservative aggregate is the reward; 1 is one fit on all."""
     aggregate: str = "deviation"
     """reward_model: mean - strength * standard deviation of the members; variance: - strength * variance; minimum."""
     label_bias: float = 0.0

@@ -50,7 +50,7 @@ def features(prompts: Sequence[str], responses: Sequence[str]) -> sparse.csr_mat
         for word in words:
             columns += [_column(word), _column(f"{request}\t{word}")]
         rows += [row] * (2 * len(words))
-        values += [len(words) ** -0.5] * (2 * len(words))
+        values += [max(1, len(words)) ** -0.5] * (2 * len(words))
     # The constructor adds up what is repeated.
     return sparse.csr_matrix((values, (rows, columns)), shape=(len(prompts), WIDTH))
 

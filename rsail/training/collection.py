@@ -13,7 +13,7 @@ from rsail.checks import require
 from rsail.lm import Samples, encode_prompts, sample
 from rsail.oracles import ask, draw_labels, draw_rankings, oracle_scores, rank
 from rsail.training.measures import judge, learned_rewards
-from rsail.training.options import EXTRA_FROM, loss_kind, stored_count
+from rsail.training.options import EXTRA_FROM, POLICY_GRADIENTS, loss_kind, stored_count
 from rsail.training.uncertainty import observe, response_features, uncertainty
 
 if TYPE_CHECKING:
@@ -203,11 +203,11 @@ def make_targets(
 ) -> np.ndarray:
     """What the loss compares the policy with, from the oracle's answer (X, K, K) and the policy's h (X, K, K).
 
-    For losses of pairs: probabilities or labels (X, K, K), as `labels` says. For losses of rewards: the oracle's
-    scores (X, K). For losses of lists: rankings (X, K), by score (``hard``) or drawn.
+    For losses of pairs: probabilities or labels (X, K, K), as `labels` says. For losses of rewards and policy
+    gradients: the oracle's scores (X, K). For losses of lists: rankings (X, K), by score (``hard``) or drawn.
     """
     kind = loss_kind(config.loss)
-    if kind == "reward":
+    if kind in ("reward", *POLICY_GRADIENTS):
         return oracle_scores(preferences)
     if kind == "list":
         scores = oracle_scores(preferences)

@@ -39,7 +39,7 @@ from rsail.training.checkpoint import (
 )
 from rsail.training.collection import batch_targets, collect, question_of
 from rsail.training.config import OnlineConfig
-from rsail.training.context import batch_context, embedded, group_indices
+from rsail.training.context import Tokens, batch_context, embedded, group_indices
 from rsail.training.evaluation import evaluate_policy
 from rsail.training.measures import check_finite, judge, mean, step_metrics
 from rsail.training.memory import EVALUATION, FIT, STEP, STORED, settings_named
@@ -190,7 +190,10 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
     targets = batch_targets(config, state, batch, answer.preferences, pair_scores)
     clock.lap("oracle")
 
-    context = batch_context(config, state, batch, further, ref_further, inputs)
+    tokens, ref_tokens = tokens[:compared], ref_tokens[:compared]
+    of_groups = (tokens, tokens - ref_tokens, samples.response_mask)
+    of_tokens = Tokens(*(table.view(len(batch.prompts), count, -1) for table in of_groups))
+    context = batch_context(config, state, batch, further, ref_further, inputs, of_tokens)
     targets = torch.as_tensor(targets, dtype=log_probs.dtype).to(log_probs.device)
     loss = online_loss(config, log_probs, ref_log_probs, targets, context, measures)
     accelerator.backward(loss)
@@ -199,7 +202,6 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
     state.optimizer.step()
     state.optimizer.zero_grad()
     clock.lap("update")
-    tokens, ref_tokens = tokens[:compared], ref_tokens[:compared]
     metrics = step_metrics(
         config, samples, tokens, ref_tokens, rewards, attributes, answer, state.tokenizer, count
     )

@@ -140,6 +140,8 @@ def _collection_rules(config) -> Rules:
         "it needs the policy of the step in which they are learned from"
     )
     yield asked_before and oracle == "worst_case", "oracle.kind", oracle, expected
+    expected = f"another one {with_scheme}, whose labels are made before any drift"
+    yield scheme == "offline" and oracle == "drift", "oracle.kind", oracle, expected
 
     name, value = "collection.offline_share", collection.offline_share
     only_stored = scheme == "offline" and config.labels != "policy"

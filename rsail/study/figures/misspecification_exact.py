@@ -18,8 +18,8 @@ BLUE, VERMILION, GREEN, ORANGE, PINK, SKY, BLACK, GREY = (
 KNOBS = {"rho": (BLUE, "o", r"raise $\rho$ ($\beta$ = 0.1)"), "beta": (VERMILION, "s", r"raise $\beta$ ($\rho$ = 0)")}
 OBJECTIVES = {"score": ("-", "with score term"), "online": (":", "without (online DPO)")}
 AXES = {
-    "gold": "gold reward, prompts with a preference\n(minus the reference's)",
-    "spurious": "spurious effect, prompts without\n(minus the reference's)",
+    "gold": "gold reward gained,\nprompts with a preference",
+    "spurious": "spurious effect,\nprompts without one",
     "kl": "KL to the reference (nats)",
 }
 PANELS = (("gold", "spurious"), ("kl", "spurious"), ("kl", "gold"))  # x, y
@@ -58,10 +58,15 @@ def central(exact: dict, lm: dict | None = None, *, bias: float = 0.15, units: d
                 # Effects grow with the root of the KL, so that this axis shows them without a bend at zero.
                 ax.set_xscale("function", functions=(lambda v: np.sqrt(np.maximum(v, 0.0)), np.square))
                 ax.set_xlim(0, None)
+                top = ax.get_xlim()[1]
+                ax.set_xticks([tick for tick in (0, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 80) if tick <= top])
+                ax.xaxis.set_major_formatter("{x:g}")
         if lm is not None:
             column[0].set_title(name, loc="center")
     _letters(axes.ravel() if lm is not None else axes[:, 0])
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    handles = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))
+    order = sorted(handles, key=lambda label: [k for k, (*_, knob) in enumerate(KNOBS.values()) if knob in label] or [9])
+    fig.legend([handles[label] for label in order], order, loc="outside lower center", ncols=3)
     return fig
 
 

@@ -21,7 +21,7 @@ WIDTHS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)  # of the hyperbolas, in units of 
 TOGETHER = 30.0  # last widths between neighbors that count as tied
 REACH = 0.1  # longest step in a margin: learning stays in the valley in which it starts
 TARGET = 1e-10  # length of the smoothed gradient at which a descent ends
-TOLERANCE = 1e-5  # of the certificate: an end above it does not count as converged
+TOLERANCE = 3e-5  # of the certificate: an end above it does not count as converged
 BUDGET = 400  # steps per width
 CHUNK = 128  # prompts at a time: as many as a processor's cache holds
 

@@ -22,6 +22,9 @@ AXES = {
     "spurious": "spurious effect,\nprompts without one",
     "kl": "KL to the reference (nats)",
 }
+LINES = (
+    (BLACK, "-"), (ORANGE, "-."), (GREEN, "--"), (VERMILION, "-"), (BLUE, "--"), (PINK, ":"), (SKY, "-."),
+)  # fmt: skip
 PANELS = (("gold", "spurious"), ("kl", "spurious"), ("kl", "gold"))  # x, y
 
 
@@ -123,6 +126,128 @@ def sweeps(data: dict) -> Figure:
     axes[-1, 0].set_xlabel(r"radius $\rho$ at $\beta$ = 0.1 (dashed: the bias)")
     axes[-1, 1].set_xlabel(r"$\beta$ at $\rho$ = 0")
     _letters(axes.ravel())
+    return fig
+
+
+def training(data: dict) -> Figure:
+    """Proxy, gold and spurious effect along the gradient flow, and gold against the root of the KL.
+
+    `data`: time (T,); curves, rho -> {proxy, win, gold, spurious, kl: band of (T,)}.
+    """
+    data = rounded(data)
+    fig, axes = plt.subplots(1, 4, figsize=(PAGE, 2.3))
+    panels = {"proxy": "oracle's win rate over\nthe reference", "win": "true win rate", "spurious": "spurious effect"}
+    for (rho, curve), (color, style) in zip(data["curves"].items(), LINES, strict=False):
+        for ax, name in zip(axes, panels, strict=False):
+            ax.fill_between(data["time"], curve[name]["low"], curve[name]["high"], color=color, alpha=0.15, lw=0)
+            ax.plot(data["time"], curve[name]["mean"], color=color, ls=style, label=rf"$\rho$ = {rho}")
+        root = np.sqrt(np.maximum(curve["kl"]["mean"], 0.0))
+        axes[3].plot(root, curve["gold"]["mean"], color=color, ls=style)
+        axes[3].plot(root[-1], curve["gold"]["mean"][-1], "o", ms=3.5, color=color)
+    for ax, (_, label) in zip(axes, panels.items(), strict=False):
+        ax.set(xscale="log", xlabel="training time", ylabel=label)
+    axes[3].set(xlabel=r"$\sqrt{\mathrm{KL}}$ (root nats)", ylabel="gold reward")
+    _letters(axes)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    return fig
+
+
+def radii(data: dict) -> Figure:
+    """Predicted against found radii, one point per prompt: `data`: oracle -> {local, left, critical, stayed: (n,)}."""
+    data = rounded(data)
+    fig, axes = plt.subplots(1, len(data), figsize=(1.75 * len(data) + 1.6, 2.4), sharey=True, squeeze=False)
+    for ax, (oracle, found) in zip(axes[0], data.items(), strict=True):
+        ax.plot(found["local"], found["left"], "o", ms=3.6, color=BLUE, alpha=0.8, mew=0, label="learning from the reference")
+        ax.plot(found["critical"], found["stayed"], "s", ms=3.2, mfc="none", mec=VERMILION, label="global minimum")
+        low, high = min(found["local"]), max(found["critical"])
+        ax.plot([low, high], [low, high], color=GREY, lw=0.7, zorder=0)
+        ax.set_title(oracle, loc="left")
+        ax.set_xlabel(r"predicted $\rho$")
+    axes[0, 0].set_ylabel(r"largest $\rho$ at which it learns")
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return fig
+
+
+def oracles(data: dict) -> Figure:
+    """Regret, gold and spurious effect over rho, one line per oracle.
+
+    `data`: rhos (S,); names, oracle -> {regret, gold, spurious: band of (S,); deviation: float}.
+    """
+    data = rounded(data)
+    fig, axes = plt.subplots(1, 3, figsize=(PAGE, 2.9))
+    labels = {
+        "regret": "regret under the true reward",
+        "gold": "gold reward,\nprompts with a preference",
+        "spurious": "spurious effect,\nprompts without one",
+    }
+    for (oracle, found), (color, style) in zip(data["names"].items(), LINES, strict=False):
+        for ax, name in zip(axes, labels, strict=True):
+            band = found[name]
+            ax.fill_between(data["rhos"], band["low"], band["high"], color=color, alpha=0.12, lw=0)
+            ax.plot(data["rhos"], band["mean"], color=color, ls=style, label=oracle)
+            if found["deviation"]:
+                height = np.interp(found["deviation"], data["rhos"], band["mean"])
+                ax.plot(found["deviation"], height, "o", ms=3.6, color=color)
+    for ax, label in zip(axes, labels.values(), strict=True):
+        ax.set(xlabel=r"radius $\rho$", ylabel=label)
+    _letters(axes)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
+    return fig
+
+
+def certificate(data: dict) -> Figure:
+    """L^W_rho(P_obs) - L_SAIL(P*) over rho / deviation, one line per problem, and the bound on it where it holds.
+
+    `data`: oracle -> {ratio, gap: (problems, S) each, bound: (S,) or empty; first: (problems, S)}.
+    """
+    data = rounded(data)
+    fig, axes = plt.subplots(1, len(data), figsize=(PAGE, 2.2), sharex=True)
+    for ax, (oracle, found) in zip(axes, data.items(), strict=True):
+        for k, (ratio, first, gap) in enumerate(zip(found["ratio"], found["first"], found["gap"], strict=True)):
+            ax.plot(ratio, 1e3 * np.array(first), color=VERMILION, lw=0.5, alpha=0.6, label="policy of rho = 0" if not k else None)
+            ax.plot(ratio, 1e3 * np.array(gap), color=BLUE, lw=0.5, alpha=0.6, label="policy learned" if not k else None)
+        ax.axhline(0, color=BLACK, lw=0.6)
+        ax.axvline(1, color=GREY, lw=0.8, ls="--")
+        ax.set_title(oracle, loc="left")
+        ax.set(xlim=(0, 2), xlabel=r"$\rho$ / deviation")
+        inside = np.array(found["ratio"]) <= 2
+        shown = np.concatenate([np.array(found[name])[inside] for name in ("gap", "first")]) * 1e3
+        ax.set_ylim(1.1 * min(shown.min(), 0) - 0.5, 1.1 * shown.max() + 0.5)
+    axes[0].set_ylabel("certificate's gap (1e-3 nats)")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return fig
+
+
+def choice(data: dict) -> Figure:
+    """What a choice of rho costs: left, multiples of the true deviation; right, rules given n comparisons.
+
+    `data`: wrong, oracle -> {factor (F,), band of (F,)}; rules, rule -> {cost: band of (oracles,)}; oracles (o,).
+    """
+    data = rounded(data)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 3.3), width_ratios=(1, 1.35))
+    for (oracle, found), (color, style) in zip(data["wrong"].items(), LINES, strict=False):
+        places = np.arange(len(found["factor"]))
+        left.errorbar(
+            places, found["mean"], _errors(found), color=color, ls=style, marker="o", ms=3, elinewidth=0.7, label=oracle
+        )  # fmt: skip
+        left.set_xticks(places, [f"{factor:g}" for factor in found["factor"]])
+    left.set(xlabel=r"$\rho$ / true deviation", ylabel="regret beyond the best radius of the grid")
+    left.legend(loc="best")
+    rows = np.arange(len(data["rules"]))
+    count = len(data["oracles"])
+    for k, (oracle, (color, _)) in enumerate(zip(data["oracles"], LINES, strict=False)):
+        costs = [found["cost"] for found in data["rules"].values()]
+        mean, low, high = (np.array([cost[key][k] for cost in costs]) for key in ("mean", "low", "high"))
+        shift = 0.7 * (k - (count - 1) / 2) / count
+        right.errorbar(
+            mean, rows + shift, xerr=[np.maximum(mean - low, 0), np.maximum(high - mean, 0)], fmt="o", ms=2.8,
+            color=color, elinewidth=0.7, label=oracle,
+        )  # fmt: skip
+    right.set_yticks(rows, list(data["rules"]))
+    right.invert_yaxis()
+    right.axvline(0, color=GREY, lw=0.6, ls=":")
+    right.set_xlabel("regret beyond the best radius of the grid")
+    _letters((left, right))
     return fig
 
 

@@ -169,6 +169,13 @@ def robust_gradients(
     return _gradient(prompts, loss, pieces, score_weight)
 
 
+def hessians(prompts: Prompts, margins: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients (N, Y) and Hessians (N, Y, Y) of the smoothed robust loss in the margins."""
+    loss, pieces = loss_and_slopes(prompts, margins, width)
+    gradient = _gradient(prompts, loss, pieces)
+    return gradient, _hessian(prompts, gradient, pieces)
+
+
 def _descend(prompts, margins, width, budget):
     """Newton's steps with absolute curvatures and a line search; prompts drop out when they are done."""
     margins, taken = margins.copy(), np.zeros(len(prompts), dtype=int)

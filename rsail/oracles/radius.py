@@ -61,7 +61,9 @@ def radius_from_agreement(
     level : float in (0, 1)
         Confidence of the upper end.
     """
-    whole = all(number(value) == int(number(value)) for value in (agreed, pairs) if np.isfinite(number(value)))
+    whole = all(
+        number(value) == int(number(value)) for value in (agreed, pairs) if np.isfinite(number(value))
+    )
     require(whole and number(pairs) >= 1, "pairs", pairs, "a whole number >= 1")
     require(whole and 0 <= number(agreed) <= pairs, "agreed", agreed, f"a whole number in [0, {pairs}]")
     _level(level)

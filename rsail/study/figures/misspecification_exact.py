@@ -15,7 +15,10 @@ from rsail.study.figures import PAGE, rounded
 BLUE, VERMILION, GREEN, ORANGE, PINK, SKY, BLACK, GREY = (
     "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000", "0.55",
 )  # fmt: skip
-KNOBS = {"rho": (BLUE, "o", r"raise $\rho$ ($\beta$ = 0.1)"), "beta": (VERMILION, "s", r"raise $\beta$ ($\rho$ = 0)")}
+KNOBS = {
+    "rho": (BLUE, "o", r"raise $\rho$ ($\beta$ = 0.1)"),
+    "beta": (VERMILION, "s", r"raise $\beta$ ($\rho$ = 0)"),
+}
 OBJECTIVES = {"score": ("-", "with score term"), "online": (":", "without (online DPO)")}
 AXES = {
     "gold": "gold reward gained,\nprompts with a preference",
@@ -68,7 +71,8 @@ def central(exact: dict, lm: dict | None = None, *, bias: float = 0.15, units: d
             column[0].set_title(name, loc="center")
     _letters(axes.ravel() if lm is not None else axes[:, 0])
     handles = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))
-    order = sorted(handles, key=lambda label: [k for k, (*_, knob) in enumerate(KNOBS.values()) if knob in label] or [9])
+    knobs = [words for *_, words in KNOBS.values()]
+    order = sorted(handles, key=lambda label: [label.startswith(words) for words in knobs], reverse=True)
     fig.legend([handles[label] for label in order], order, loc="outside lower center", ncols=3)
     return fig
 
@@ -115,7 +119,9 @@ def sweeps(data: dict) -> Figure:
     for column, (knob, (color, marker, _)) in zip(axes.T, KNOBS.items(), strict=True):
         path = data[knob]
         for ax, (name, label) in zip(column, names.items(), strict=True):
-            ax.fill_between(path["value"], path[name]["low"], path[name]["high"], color=color, alpha=0.2, lw=0)
+            ax.fill_between(
+                path["value"], path[name]["low"], path[name]["high"], color=color, alpha=0.2, lw=0
+            )
             ax.plot(path["value"], path[name]["mean"], color=color, marker=marker, ms=2.8)
             ax.axhline(0, color=GREY, lw=0.6, ls=":", zorder=0)
             if knob == "rho":
@@ -136,10 +142,16 @@ def training(data: dict) -> Figure:
     """
     data = rounded(data)
     fig, axes = plt.subplots(1, 4, figsize=(PAGE, 2.3))
-    panels = {"proxy": "oracle's win rate over\nthe reference", "win": "true win rate", "spurious": "spurious effect"}
+    panels = {
+        "proxy": "oracle's win rate over\nthe reference",
+        "win": "true win rate",
+        "spurious": "spurious effect",
+    }
     for (rho, curve), (color, style) in zip(data["curves"].items(), LINES, strict=False):
         for ax, name in zip(axes, panels, strict=False):
-            ax.fill_between(data["time"], curve[name]["low"], curve[name]["high"], color=color, alpha=0.15, lw=0)
+            ax.fill_between(
+                data["time"], curve[name]["low"], curve[name]["high"], color=color, alpha=0.15, lw=0
+            )
             ax.plot(data["time"], curve[name]["mean"], color=color, ls=style, label=rf"$\rho$ = {rho}")
         root = np.sqrt(np.maximum(curve["kl"]["mean"], 0.0))
         axes[3].plot(root, curve["gold"]["mean"], color=color, ls=style)
@@ -157,8 +169,12 @@ def radii(data: dict) -> Figure:
     data = rounded(data)
     fig, axes = plt.subplots(1, len(data), figsize=(1.75 * len(data) + 1.6, 2.4), sharey=True, squeeze=False)
     for ax, (oracle, found) in zip(axes[0], data.items(), strict=True):
-        ax.plot(found["local"], found["left"], "o", ms=3.6, color=BLUE, alpha=0.8, mew=0, label="learning from the reference")
-        ax.plot(found["critical"], found["stayed"], "s", ms=3.2, mfc="none", mec=VERMILION, label="global minimum")
+        ax.plot(
+            found["local"], found["left"], "o", ms=3.6, color=BLUE, mew=0, label="learning from the reference"
+        )
+        ax.plot(
+            found["critical"], found["stayed"], "s", ms=3.2, mfc="none", mec=VERMILION, label="global minimum"
+        )
         low, high = min(found["local"]), max(found["critical"])
         ax.plot([low, high], [low, high], color=GREY, lw=0.7, zorder=0)
         ax.set_title(oracle, loc="left")
@@ -203,9 +219,15 @@ def certificate(data: dict) -> Figure:
     data = rounded(data)
     fig, axes = plt.subplots(1, len(data), figsize=(PAGE, 2.2), sharex=True)
     for ax, (oracle, found) in zip(axes, data.items(), strict=True):
-        for k, (ratio, first, gap) in enumerate(zip(found["ratio"], found["first"], found["gap"], strict=True)):
-            ax.plot(ratio, 1e3 * np.array(first), color=VERMILION, lw=0.5, alpha=0.6, label="policy of rho = 0" if not k else None)
-            ax.plot(ratio, 1e3 * np.array(gap), color=BLUE, lw=0.5, alpha=0.6, label="policy learned" if not k else None)
+        for k, (ratio, first, gap) in enumerate(
+            zip(found["ratio"], found["first"], found["gap"], strict=True)
+        ):
+            for values, color, words in (
+                (first, VERMILION, "policy of rho = 0"),
+                (gap, BLUE, "policy learned"),
+            ):
+                label = None if k else words
+                ax.plot(ratio, 1e3 * np.array(values), color=color, lw=0.5, alpha=0.6, label=label)
         ax.axhline(0, color=BLACK, lw=0.6)
         ax.axvline(1, color=GREY, lw=0.8, ls="--")
         ax.set_title(oracle, loc="left")

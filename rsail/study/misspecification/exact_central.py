@@ -48,7 +48,12 @@ class Path:
 
 
 def solve_path(
-    bench: Bench, preferences: np.ndarray, *, betas: Sequence[float], rhos: Sequence[float], score_term: bool = True
+    bench: Bench,
+    preferences: np.ndarray,
+    *,
+    betas: Sequence[float],
+    rhos: Sequence[float],
+    score_term: bool = True,
 ) -> Path:
     """Learn from the oracle `preferences` (N, Y, Y) at every pair (betas[s], rhos[s]), to convergence."""
     betas, rhos = np.broadcast_arrays(*map(np.atleast_1d, (betas, rhos)))
@@ -65,7 +70,14 @@ def solve_path(
         for values in (ends.log_ratio, ends.loss, ends.residual)
     )
     found = [measure(bench, ratio) for ratio in log_ratio]
-    return Path(betas, rhos, {name: np.array([f[name] for f in found]) for name in MEASURES}, log_ratio, loss, residual)
+    return Path(
+        betas,
+        rhos,
+        {name: np.array([f[name] for f in found]) for name in MEASURES},
+        log_ratio,
+        loss,
+        residual,
+    )
 
 
 def central_paths(bench: Bench, *, score_term: bool = True) -> dict[str, Path]:
@@ -86,7 +98,9 @@ def at_kl(path: Path, name: str, levels, *, kl: str = "kl") -> np.ndarray:
     checks.one_of("name", name, MEASURES)
     levels = np.atleast_1d(levels)
     result = np.full((len(levels), path.measures[kl].shape[1]), np.nan)
-    for problem, (distance, values) in enumerate(zip(path.measures[kl].T, path.measures[name].T, strict=True)):
+    for problem, (distance, values) in enumerate(
+        zip(path.measures[kl].T, path.measures[name].T, strict=True)
+    ):
         for row, level in enumerate(levels):
             below = np.flatnonzero(distance <= level)
             if len(below) and (below[0] > 0 or distance[0] == level):
@@ -110,7 +124,8 @@ def equal_kl(paths: dict[str, Path]) -> dict:
     found: dict = {"kl": levels}
     for name in ("gold", "spurious"):
         found[name] = {
-            key: bands([mean_interval(row) for row in at_kl(path, name, levels)]) for key, path in paths.items()
+            key: bands([mean_interval(row) for row in at_kl(path, name, levels)])
+            for key, path in paths.items()
         }
     return found
 

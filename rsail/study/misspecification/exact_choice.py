@@ -6,7 +6,7 @@ learning with that rho costs is read off the sweeps of `exact_oracles`, linearly
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,37 +28,44 @@ FACTORS = (0.5, 1.0, 2.0, 4.0)  # wrong radii, in units of the true deviation
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """What a user has of one problem: n comparisons with the oracle's probability and a gold label, two annotators.
+class Comparisons:
+    """n comparisons of two different responses of one problem, with gold labels; no oracle was asked yet.
 
-    `first`, `second` are the indices of the responses among the problem's (X Y); `side` is the sign of the difference
-    of the suspected attribute; `openness` is how often two honest answers would agree, which only an adjudicator knows.
+    `second_model` is P of a reward model fitted to the gold labels of the first half, on the comparisons of the other.
+    """
+
+    rows: np.ndarray  # (n,), prompts of the bench
+    first: np.ndarray  # (n,)
+    second: np.ndarray  # (n,)
+    truth: np.ndarray  # (n,), P*
+    labels: np.ndarray  # (n,), drawn from P*
+    votes: np.ndarray  # (2, n), uniform numbers of two annotators
+    second_model: np.ndarray  # (n - n // 2,)
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a user has of one problem: the oracle's probability and a gold label per comparison, two annotators.
+
+    `side` is the sign of the difference of the suspected attribute; `openness` is how often two honest answers would
+    agree, which only an adjudicator knows.
     """
 
     preferences: np.ndarray  # (n,)
-    labels: np.ndarray  # (n,), drawn from P*
+    labels: np.ndarray  # (n,)
     side: np.ndarray  # (n,)
-    first: np.ndarray  # (n,)
-    second: np.ndarray  # (n,)
+    second_model: np.ndarray  # (n - n // 2,)
     agreed: int  # comparisons that two annotators, who each draw from the oracle, answer alike
     openness: float
-    responses: int  # X Y
-
-    def second_model(self) -> np.ndarray:
-        """P (n,) of a reward model fitted to half of the gold labels, on the other half's comparisons."""
-        half = len(self.labels) // 2
-        rows = np.zeros((half, self.responses))
-        rows[np.arange(half), self.first[:half]] += 1.0
-        rows[np.arange(half), self.second[:half]] -= 1.0
-        rewards = fit_bradley_terry(rows, self.labels[:half], l2=L2)
-        return expit(rewards[self.first[half:]] - rewards[self.second[half:]])
 
 
 Rule = Callable[[Seen], float]
 RULES: dict[str, Rule] = {
     "agreement, every disagreement a mistake": lambda seen: _agreement(seen, 1.0),
     "agreement, openness known": lambda seen: _agreement(seen, max(seen.openness, 0.5 + 1e-9)),
-    "gold labels, bins of the probability": lambda seen: radius_from_labels(seen.preferences, seen.labels).radius,
+    "gold labels, bins of the probability": lambda seen: (
+        radius_from_labels(seen.preferences, seen.labels).radius
+    ),
     "gold labels, bins within the attribute's sign": lambda seen: _labels(seen).radius,
     "the same, 90 % of the comparisons": lambda seen: _labels(seen, coverage=0.9).radius,
     "the same, 95 % upper bound": lambda seen: _labels(seen).upper,
@@ -76,32 +83,45 @@ def _labels(seen: Seen, **options):
 
 
 def _second(seen: Seen, coverage: float) -> float:
-    half = len(seen.labels) // 2
-    return radius_from_reward_model(seen.preferences[half:], seen.second_model(), coverage=coverage).radius
+    held_out = seen.preferences[-len(seen.second_model) :]
+    return radius_from_reward_model(held_out, seen.second_model, coverage=coverage).radius
 
 
-def draw(bench: Bench, preferences: np.ndarray, problem: int, count: int, seed: int) -> Seen:
+def draw(bench: Bench, problem: int, count: int, seed: int) -> Comparisons:
     """`count` comparisons of different responses of the reference, on prompts of one problem of the bench."""
-    rng = np.random.default_rng([77, seed, problem, count])
+    rng = np.random.default_rng([77, seed, count])
     prompts, responses = len(bench.rewards) // bench.problems, bench.rewards.shape[1]
-    x = rng.integers(prompts, size=count)
+    x, every = rng.integers(prompts, size=count), np.arange(count)
     rows = problem * prompts + x
-    first = _responses(rng, bench.ref_log_probs[rows])
-    other = np.exp(bench.ref_log_probs[rows])
-    other[np.arange(count), first] = 0.0
-    second = _responses(rng, np.log(np.maximum(other, 1e-300)))
-    oracle, true = preferences[rows, first, second], bench.truth[rows, first, second]
+    log_weights = bench.ref_log_probs[rows]
+    first = _responses(rng, log_weights)
+    log_weights[every, first] = -np.inf
+    second = _responses(rng, log_weights)
+    true = bench.truth[rows, first, second]
     labels = (rng.random(count) < true).astype(float)
-    votes = rng.random((2, count)) < oracle
+    half = count // 2
+    sides = np.zeros((count, prompts * responses))
+    sides[every, x * responses + first] = 1.0
+    sides[every, x * responses + second] = -1.0
+    rewards = fit_bradley_terry(sides[:half], labels[:half], l2=L2)
+    return Comparisons(
+        rows, first, second, true, labels, rng.random((2, count)), expit(sides[half:] @ rewards)
+    )
+
+
+def ask(pairs: Comparisons, bench: Bench, preferences: np.ndarray) -> Seen:
+    """What a user sees when the oracle `preferences` (N, Y, Y) answers these comparisons."""
+    oracle = preferences[pairs.rows, pairs.first, pairs.second]
+    votes = pairs.votes < oracle
+    attribute = bench.attribute[pairs.rows]
+    every = np.arange(len(oracle))
     return Seen(
         preferences=oracle,
-        labels=labels,
-        side=np.sign(bench.attribute[rows, first] - bench.attribute[rows, second]),
-        first=x * responses + first,
-        second=x * responses + second,
+        labels=pairs.labels,
+        side=np.sign(attribute[every, pairs.first] - attribute[every, pairs.second]),
+        second_model=pairs.second_model,
         agreed=int((votes[0] == votes[1]).sum()),
-        openness=float(np.mean(true**2 + (1.0 - true) ** 2)),
-        responses=prompts * responses,
+        openness=float(np.mean(pairs.truth**2 + (1.0 - pairs.truth) ** 2)),
     )
 
 
@@ -111,7 +131,9 @@ def _responses(rng, log_weights) -> np.ndarray:
 
 def regret_at(found: Sweep, radii) -> np.ndarray:
     """Regret (problems,) of learning with one radius per problem; beyond the largest of the sweep, that one's."""
-    return np.array([np.interp(rho, found.rhos, values) for rho, values in zip(radii, found.regret.T, strict=True)])
+    return np.array(
+        [np.interp(rho, found.rhos, values) for rho, values in zip(radii, found.regret.T, strict=True)]
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,16 +152,23 @@ class Choice:
         return mean_interval(self.excess)
 
 
-def choose(sweeps: dict[str, Sweep], *, count: int, seeds=SWEEP_SEEDS) -> dict[str, dict[str, Choice]]:
+def choose(
+    sweeps: dict[str, Sweep], *, count: int, rules: Iterable[str] = RULES, seeds=SWEEP_SEEDS
+) -> dict[str, dict[str, Choice]]:
     """rule -> oracle -> `Choice`, every rule given `count` comparisons of every problem."""
     bench = make_bench(seeds)
-    tables = {oracle: observed(seeds, oracle) for oracle in SOLVED}
-    result: dict[str, dict[str, Choice]] = {rule: {} for rule in RULES}
-    for oracle, table in tables.items():
-        seen = [draw(bench, table, k, count, seed) for k, seed in enumerate(seeds)]
-        for rule, estimate in RULES.items():
-            result[rule][oracle] = price(sweeps[oracle], np.array([estimate(one) for one in seen]))
-    return result
+    pairs = [draw(bench, k, count, seed) for k, seed in enumerate(seeds)]
+    seen = {}
+    for oracle in SOLVED:
+        table = observed(seeds, oracle)
+        seen[oracle] = [ask(one, bench, table) for one in pairs]
+    return {
+        rule: {
+            oracle: price(sweeps[oracle], np.array([RULES[rule](one) for one in found]))
+            for oracle, found in seen.items()
+        }
+        for rule in rules
+    }
 
 
 def price(found: Sweep, radii) -> Choice:

@@ -1,7 +1,10 @@
-"""Every kind of wrong oracle against every rho, exactly: what is learned, what it costs, and the certificate (Q5 to Q8).
+"""Every kind of wrong oracle against every rho, exactly: what is learned, what it costs, the certificate (Q6, Q8).
 
 The adversary of the current policy needs no descent of its own. It answers P* - eps sign(h), clipped, so that a learner
 with radius rho meets P* - (eps + rho) sign(h): by Danskin's theorem it descends L^W_(eps + rho) around the truth.
+
+Both objectives are swept. With the truth, SAIL's minimizer is not the policy of least regret, so that some robustness
+may help it for reasons that have nothing to do with the oracle; online DPO's is (`exact_fixed_law`).
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ SWEEP_SEEDS = tuple(range(100, 120))
 SWEEP_RHOS = (
     0.0, 0.025, 0.05, 0.075, 0.1, 0.125, 0.15, 0.175, 0.2, 0.225, 0.25, 0.3, 0.35, 0.4, 0.5,
 )  # fmt: skip
+OBJECTIVES = {"score": "robust SAIL", "online": "robust online DPO: without the score term"}
 FLATTEN = 0.2  # weight of a coin toss: the same map as flips at half of it
 STORIES = {
     "truth": "Bradley-Terry preferences of r*",
@@ -51,11 +55,12 @@ class Sweep:
     """An oracle against all radii `rhos`: `measures`, and per problem what theory speaks of; (S, problems) each.
 
     `certificate` is L^W_rho(P_obs) - L_SAIL(P*) at the policy that was learned, which is never negative where
-    rho >= `deviation` (problems,); `slack` is 2 rho beta R, which it never exceeds there. `first` is the same difference
-    at the policy that is learned with rho = 0, whose R does not shrink with rho.
+    rho >= `deviation` (problems,); `slack` is 2 rho beta R, which it never exceeds there. `first` is the same
+    difference at the policy that is learned with rho = 0, whose R does not shrink with rho.
     """
 
     oracle: str
+    objective: str  # one of OBJECTIVES
     rhos: np.ndarray
     measures: dict[str, np.ndarray]
     residual: np.ndarray  # (S,), largest certificate of a descent
@@ -69,13 +74,15 @@ class Sweep:
         return self.measures["regret"]
 
 
-def sweep(seeds, oracle: str, rhos=SWEEP_RHOS) -> Sweep:
+def sweep(seeds, oracle: str, rhos=SWEEP_RHOS, *, objective: str = "score") -> Sweep:
     """Learn from the named oracle at every rho, on every problem, to convergence."""
     checks.one_of("oracle", oracle, STORIES)
+    checks.one_of("objective", objective, OBJECTIVES)
     bench, rhos = make_bench(seeds), np.asarray(rhos, dtype=np.float64)
     adversarial = oracle == "worst case"
     table = bench.truth if adversarial else observed(seeds, oracle)
-    path = solve_path(bench, table, betas=BETA, rhos=rhos + ADVERSARY * adversarial)
+    radii = rhos + ADVERSARY * adversarial
+    path = solve_path(bench, table, betas=BETA, rhos=radii, score_term=objective == "score")
     seen = [answers(bench, table, ratio, ADVERSARY) if adversarial else table for ratio in path.log_ratio]
     found = [
         certificate(bench, answer, ratio, rho)
@@ -85,7 +92,7 @@ def sweep(seeds, oracle: str, rhos=SWEEP_RHOS) -> Sweep:
     gaps, slacks = (np.array(values) for values in zip(*found, strict=True))
     deviation = np.full(bench.problems, ADVERSARY) if adversarial else sup_deviations(bench, table)
     residual = path.residual.max(axis=1)
-    return Sweep(oracle, rhos, path.measures, residual, deviation, gaps, slacks, np.array(start))
+    return Sweep(oracle, objective, rhos, path.measures, residual, deviation, gaps, slacks, np.array(start))
 
 
 def answers(bench: Bench, preferences: np.ndarray, log_ratio: np.ndarray, radius: float) -> np.ndarray:
@@ -121,7 +128,11 @@ def density(bench: Bench, preferences: np.ndarray) -> dict[str, np.ndarray]:
     away = np.abs(preferences - bench.truth).reshape(bench.problems, -1)
     mean, largest = (law * away).sum(axis=1), away.max(axis=1)
     near = (law * (away >= 0.9 * largest[:, None])).sum(axis=1)
-    return {"mean": mean, "mean / sup": mean / np.where(largest > 0, largest, 1.0), "share near the sup": near}
+    return {
+        "mean": mean,
+        "mean / sup": mean / np.where(largest > 0, largest, 1.0),
+        "share near the sup": near,
+    }
 
 
 def best_radius(found: Sweep) -> dict[str, Interval]:

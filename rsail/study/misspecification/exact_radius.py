@@ -30,7 +30,9 @@ class Radii:
     local_clipped: np.ndarray
     left_reference: np.ndarray  # found: the largest rho at which learning leaves the reference
     critical: np.ndarray
-    stayed_away: np.ndarray  # found: the largest rho at which the collapsed policy still prefers the best response
+    stayed_away: (
+        np.ndarray
+    )  # found: the largest rho at which the collapsed policy still prefers the best response
 
 
 def radii(bench: Bench, preferences: np.ndarray, prompts: np.ndarray, *, steps: int = STEPS) -> Radii:

@@ -17,7 +17,26 @@ from rsail.oracles import perturbations
 from rsail.study.every_method.problem import BETA, BIAS, PROMPTS, RESPONSES, make_testbed
 
 SEEDS = tuple(range(100, 112))  # of the problems; notebook 06 uses others
-RHOS = (0.0, 0.025, 0.05, 0.075, 0.1, 0.11, 0.12, 0.13, 0.14, 0.145, 0.15, 0.16, 0.175, 0.2, 0.225, 0.25, 0.3, 0.35)
+RHOS = (
+    0.0,
+    0.025,
+    0.05,
+    0.075,
+    0.1,
+    0.11,
+    0.12,
+    0.13,
+    0.14,
+    0.145,
+    0.15,
+    0.16,
+    0.175,
+    0.2,
+    0.225,
+    0.25,
+    0.3,
+    0.35,
+)
 BETAS = (0.1, 0.125, 0.16, 0.2, 0.25, 0.32, 0.4, 0.5, 0.65, 0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.2)
 
 

@@ -1,4 +1,4 @@
-"""Over-optimization along training, exactly: gold and proxy while a policy follows its gradient from the reference (Q3).
+"""Over-optimization along training, exactly: gold and proxy while a policy follows its gradient (Q3).
 
 Training is the gradient flow of the tabular logits, d theta / dt = -grad L^W_rho, score term included: gradient descent
 with a step so small that it no longer matters. Each step follows the flow of the local quadratic model exactly, which
@@ -24,7 +24,9 @@ GROWTH = 3.0  # where the model is concave its flow grows; by no more than e^GRO
 MEASURES = ("proxy", "win", "gold", "spurious", "kl")
 
 
-def flow(prompts: Prompts, times: np.ndarray = TIMES, *, substeps: int = SUBSTEPS, width: float = WIDTH) -> np.ndarray:
+def flow(
+    prompts: Prompts, times: np.ndarray = TIMES, *, substeps: int = SUBSTEPS, width: float = WIDTH
+) -> np.ndarray:
     """Log-ratios (T, N, Y) of the gradient flow from the reference at the increasing `times` > 0."""
     margins = np.zeros_like(prompts.ref_log_probs)
     path, now = [], 0.0
@@ -73,9 +75,7 @@ def over_time(bench: Bench, preferences: np.ndarray, rhos, *, times: np.ndarray 
 def win_rates(bench: Bench, log_ratio: np.ndarray, preferences: np.ndarray) -> np.ndarray:
     """P(a response of the policy beats one of the reference), (problems,); equal responses count half."""
     reference = np.exp(bench.ref_log_probs)
-    return bench.per_problem(
-        np.einsum("ni,nij,nj->n", reference * np.exp(log_ratio), preferences, reference)
-    )
+    return bench.per_problem(np.einsum("ni,nij,nj->n", reference * np.exp(log_ratio), preferences, reference))
 
 
 def lost(values: np.ndarray) -> np.ndarray:

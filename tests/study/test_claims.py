@@ -7,6 +7,7 @@ import shutil
 import nbformat
 import numpy as np
 import pytest
+from mutation_score import record, report
 
 from rsail.study import pages, results
 from rsail.study.claims import index
@@ -104,7 +105,7 @@ def scaled(value, rng):
         } | ({"killed": value["killed"] // 2} if "killed" in value else {})
     if isinstance(value, list):
         return [scaled(item, rng) for item in value]
-    return value * rng.uniform(1.2, 2.0) if isinstance(value, float) else value
+    return value * rng.lognormal(0.0, 1.5) if isinstance(value, float) else value
 
 
 @each_claim
@@ -198,8 +199,6 @@ def test_what_the_notebook_prints_is_what_the_claim_says(claim, computed):
 
 
 def test_the_recorded_numbers_are_those_of_the_tables_of_mutants(computed):
-    from tests.mutation_score import record, report
-
     found = report.total(record.read()["history"])
     numbers = computed["cost.mutation_score"][2].numbers
     assert numbers["n"] == f"{found.run:,}" and numbers["score"].startswith(f"{100 * found.share:.1f} [")

@@ -42,6 +42,11 @@ class Finding:
     numbers: dict[str, str]
     predicted: bool | None = None
 
+    def __post_init__(self):
+        object.__setattr__(self, "holds", bool(self.holds))  # NumPy's is another type
+        if self.predicted is not None:
+            object.__setattr__(self, "predicted", bool(self.predicted))
+
 
 @dataclass(frozen=True)
 class Claim:

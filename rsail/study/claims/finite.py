@@ -169,7 +169,7 @@ def sharper_constants(_: Path) -> Finding:
     sets = [kind(**size) for kind in (paper_constants, sharp_constants, refined_constants)]
     paper, sharp, refined = (constants.total_second_moment() for constants in sets)
     numbers = {
-        "c": f"{C_STAR:.3f}",
+        "c": f"{C_STAR:.6f}",
         "paper": f"{paper:.4g}",
         "sharp": f"{sharp:.4g}",
         "refined": f"{refined:.4g}",
@@ -228,8 +228,8 @@ CLAIMS = (
         "than the one that learning from the reference finds, from ρ = {crossing} on at β = {low_beta} and from ρ "
         "= {other} at β = {high_beta}. Learning from the reference does not collapse (at ρ = {beyond} and β = "
         "{low_beta} the middle response keeps a probability of {middle})",
-        "to tolerance", "02b_landscapes_and_relatives", collapse_is_better, "Q7", prediction="it does (R vanishes there)",
-        key=True,
+        "to tolerance", "02b_landscapes_and_relatives", collapse_is_better, "Q7",
+        prediction="it does (R vanishes there)", key=True,
     ),
     Claim(
         "A single comparison is fitted by a soft threshold: a preference within ρ of one half is ignored, any "

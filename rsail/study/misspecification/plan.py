@@ -70,6 +70,17 @@ def _sizes() -> dict[str, tuple[str, OnlineConfig]]:
     return sizes | others
 
 
+def _kinks() -> dict[str, OnlineConfig]:
+    """A radius at which the reference is the minimum, at two step sizes around central's and as long a way."""
+    rows = {"small_steps": (1e-4, 3 * STEPS), "large_steps": (9e-4, round(STEPS / 3))}
+    return {
+        name: _base(
+            rho=RHOS[-1], learning_rate=rate, steps=steps, evaluate_every=steps, checkpoint_every=steps
+        )
+        for name, (rate, steps) in rows.items()
+    }
+
+
 # Each with its own kind of mistake, of about the size of the central bias. The groups' mean bias is 0.15.
 ORACLES = {
     "flips": {"kind": "flip", "strength": 0.2},
@@ -141,7 +152,7 @@ def _methods() -> dict[str, OnlineConfig]:
 CHOSEN: dict[str, float] = {}
 
 PARTS = {
-    "central": _central, "truth": _truth, "sizes": _sizes, "oracles": _oracles, "tuning": _tuning,
+    "central": _central, "truth": _truth, "sizes": _sizes, "oracles": _oracles, "tuning": _tuning, "kinks": _kinks,
 }  # fmt: skip
 
 

@@ -197,8 +197,8 @@ CLAIMS = (
     ),
     _claim(
         "Under the bias, each method tuned to it, robust DPO has less regret than {better} of {others} others and "
-        "more than {worse} of them (Holm's procedure, level {level}); minus DPO's it is {difference} ({n} exactly solved "
-        "problems)",
+        "more than {worse} of them (Holm's procedure, level {level}); minus DPO's it is {difference} ({n} exactly "
+        "solved problems)",
         robust_dpo_under_bias, "Q9", "bias", prediction="less than DPO", key=True,
     ),
     _claim(

@@ -136,8 +136,9 @@ CLAIMS = (
         "timed", "02b_landscapes_and_relatives", sorted_penalty, results=(GINI,),
     ),
     Claim(
-        "The tests notice a wrong formula: of {mutants} single changes, among them every constant halved and "
-        "every sign flipped in the exact engine but for those that change no result, {noticed} were noticed",
+        "The tests notice a wrong formula: of {mutants} single changes that were tried, among them every constant "
+        "halved and every sign flipped in the exact engine but for those that change no result, {noticed} were "
+        "noticed",
         "exact", "", mutants, results=(MUTANTS,),
     ),
     Claim(

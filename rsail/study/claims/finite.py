@@ -216,7 +216,7 @@ CLAIMS = (
         "The robust loss around the observed oracle is never below the true loss, and at most 2ρβR above it: "
         "{policies} random policies under {oracles} oracles, ρ being each oracle's deviation. At {share} of that "
         "radius it is too low under the {below} oracle",
-        "to tolerance", "02_numerical_check", certificate, "Q6", prediction="holds for ρ of at least the deviation",
+        "to tolerance", "02_numerical_check", certificate, "Q6", prediction="both, for ρ of at least the deviation",
     ),
     Claim(
         "The penalty is zero at the reference and again under collapse, and not convex: in Example 4.4 it exceeds "
@@ -229,7 +229,7 @@ CLAIMS = (
         "= {other} at β = {high_beta}. Learning from the reference does not collapse (at ρ = {beyond} and β = "
         "{low_beta} the middle response keeps a probability of {middle})",
         "to tolerance", "02b_landscapes_and_relatives", collapse_is_better, "Q7",
-        prediction="it does (R vanishes there)", key=True,
+        prediction="R vanishes there", key=True,
     ),
     Claim(
         "A single comparison is fitted by a soft threshold: a preference within ρ of one half is ignored, any "

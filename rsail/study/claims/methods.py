@@ -52,9 +52,8 @@ def dead_zones(results: Path) -> Finding:
     left = {name: abs(bias.mean(name, "spurious")) for name, m in METHODS.items() if m.smooth_at_zero}
     least = min(left, key=left.get)
     at_equal = {name: mean_interval(found["spurious"]) for name, found in equal.items()}
-    smooth = min(
-        (i for name, i in at_equal.items() if METHODS[name].smooth_at_zero), key=lambda i: abs(i.mean)
-    )
+    swept = [interval for name, interval in at_equal.items() if METHODS[name].smooth_at_zero]
+    smooth = min(swept, key=lambda interval: abs(interval.mean))
     gone = analysis.removed(bias)
     numbers = {
         "gone": "; ".join(gone),
@@ -63,6 +62,7 @@ def dead_zones(results: Path) -> Finding:
         "least": least,
         "effect": text(mean_interval(bias.values(least, "spurious"))),
         "equal": text(smooth),
+        "swept": str(len(swept)),
         "n": N,
     }
     holds = bool(gone) and not set(gone) & set(left) and abs(smooth.mean) > analysis.GONE
@@ -115,7 +115,7 @@ def best_under_bias(results: Path) -> Finding:
     winner = analysis.winner(bias)
     gap = analysis.excess(bias, "robust DPO", analysis.ranking(bias)[0])
     numbers = {"winner": winner, "gap": text(gap), "n": N}
-    return Finding(winner == "DPO-PRO" and gap.low > 0, numbers, winner == "robust DPO")
+    return Finding(winner == "DPO-PRO" and gap.low > 0, numbers, gap.high < 0)
 
 
 def flips_undone(results: Path) -> Finding:
@@ -177,7 +177,7 @@ CLAIMS = (
         "ρ is not only a bigger β: on exactly solved problems under a biased oracle, DPO with β = {beta} is as "
         "far from the reference as robust SAIL (KL {kl} nats) and leaves {dpo} of the spurious effect, robust DPO "
         "{robust} and robust SAIL {sail} ({n} problems)",
-        larger_beta, "Q4", "equal_kl", prediction="it is not: β scales all margins alike", key=True,
+        larger_beta, "Q4", "equal_kl", prediction="β scales all margins alike, ρ does not", key=True,
     ),
     _claim(
         "When the oracle is right, ρ = {rho} changes SAIL's regret on exactly solved problems by {price}, little "
@@ -191,19 +191,19 @@ CLAIMS = (
     ),
     _claim(
         "Only methods with a dead zone remove the oracle's bias: tuned for regret {gone} leave less than "
-        "{threshold} of the spurious effect, the best of {smooth} smooth ones ({least}) {effect}; at equal KL no "
-        "smooth one leaves less than {equal} ({n} problems)",
+        "{threshold} of the spurious effect, the best of {smooth} smooth ones ({least}) {effect}; at equal KL "
+        "none of {swept} smooth ones leaves less than {equal} ({n} problems)",
         dead_zones, "Q9", "bias", "equal_kl", prediction="only a kink at h = 0 removes it",
     ),
     _claim(
         "Under the bias, each method tuned to it, robust DPO has less regret than {better} of {others} others and "
-        "more than {worse} (Holm's procedure, level {level}); minus DPO's it is {difference} ({n} exactly solved "
-        "problems)",
+        "more than {worse} of them (Holm's procedure, level {level}); minus DPO's it is {difference} ({n} exactly "
+        "solved problems)",
         robust_dpo_under_bias, "Q9", "bias", prediction="less than DPO", key=True,
     ),
     _claim(
         "Under the bias robust SAIL is not the one to choose: it has less regret than {better} of {others} others "
-        "and more than {worse} (Holm's procedure, level {level}); minus robust DPO's it is {difference}, the "
+        "and more than {worse} of them (Holm's procedure, level {level}); minus robust DPO's it is {difference}, the "
         "price of learning from one's own pairs ({n} exactly solved problems)",
         robust_sail_under_bias, "Q9", "bias", prediction="less than its offline relative", key=True,
     ),
@@ -214,7 +214,7 @@ CLAIMS = (
     _claim(
         "Under the bias the least regret has {winner}; robust DPO has {gap} more (this pair alone; {n} "
         "problems)",
-        best_under_bias, "Q9", "bias", prediction="robust DPO",
+        best_under_bias, "Q9", "bias", prediction="robust DPO has less than DPO-PRO",
     ),
     _claim(
         "rDPO undoes symmetric flips at their rate of {rate}: regret at most {tolerance}, DPO's is {dpo} ({n} "
@@ -222,8 +222,8 @@ CLAIMS = (
         flips_undone, "Q9", "flips", prediction="exactly undone",
     ),
     _claim(
-        "Under a preference that goes round in circles the Nash policy is less beatable than DPO's (duality gap "
-        "{gap}) and has more regret under the true reward ({cost}; {n} problems)",
+        "Under a preference that goes round in circles the Nash policy is less beatable than DPO's (duality gap, "
+        "difference {gap}) and has more regret under the true reward ({cost}; {n} problems)",
         nash_under_cycle, "Q9", "cycle", prediction="less regret",
     ),
     _claim(

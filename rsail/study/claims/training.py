@@ -65,7 +65,7 @@ def held_out_certificate(results: Path) -> Finding:
         **shared,
         "gap": f"{gap['robust'].min():.3f}",
         "robust": text(mean_interval(gap["robust"]), 4),
-        "nominal": text(mean_interval(gap["nominal"]), 4),
+        "nominal": text(mean_interval(-gap["nominal"]), 4),
     }
     predicted = bool(covered and gap["robust"].min() >= 0)
     return Finding(predicted and bool(gap["nominal"].max() < 0), numbers, predicted)
@@ -99,7 +99,7 @@ CLAIMS = (
         "Nominal SAIL over-optimizes a language model's oracle that favors filler words by {bias}: on prompts "
         "where all responses are equally good it adds {excess} of them per response, and its responses are "
         "preferred to the reference's by {wish} more in the oracle's eyes than in truth ({n} seeds)",
-        over_optimization, "Q3", prediction="it does",
+        over_optimization, "Q3", prediction="it over-optimizes",
     ),
     _claim(
         "ρ = {bias}, the size of the oracle's bias, brings the filler words of a language model nearer to the "
@@ -118,8 +118,8 @@ CLAIMS = (
     ),
     _claim(
         "On held-out prompts the robust loss under the biased oracle, ρ = {bias} covering its deviation, "
-        "certifies the true loss in every run: gap {robust}, at least {gap}. Without ρ the observed loss is below "
-        "the true one: {nominal} ({n} seeds)",
+        "certifies the true loss of robust SAIL in every run: gap {robust}, at least {gap}. Nominal SAIL's "
+        "observed loss is below its true one, by {nominal} ({n} seeds)",
         held_out_certificate, "Q6", prediction="not negative for ρ of at least the deviation", key=True,
     ),
     _claim(

@@ -12,7 +12,7 @@ from rsail.study.every_method.analysis import text
 from rsail.study.misspecification import analysis as lm
 from rsail.study.misspecification import exact_central, exact_shared, summary
 from rsail.study.misspecification.exact_setting import make_bench
-from rsail.study.misspecification.plan import PARTS, SEEDS, STUDY
+from rsail.study.misspecification.plan import FEWER_RHOS, PARTS, RHOS, SEEDS, STUDY
 from rsail.study.statistics import Interval, mean_interval, paired_difference
 
 NOTEBOOK = "09_misspecification"
@@ -101,7 +101,13 @@ def critical_radius(results: Path) -> Finding:
     kl = mean_interval(central.final("score_rho0.40", lm.KL))
     gain = mean_interval(central.gain("score_rho0.40"))
     near = kl.high < 0.05
-    numbers = {"critical": f"{summary.CRITICAL:.3f}", "kl": text(kl), "gain": text(gain), "n": N}
+    numbers = {
+        "rho": f"{RHOS[-1]:g}",
+        "critical": f"{summary.CRITICAL:.3f}",
+        "kl": text(kl),
+        "gain": text(gain),
+        "n": N,
+    }
     return Finding(near and gain.low > 0, numbers, near)
 
 
@@ -123,7 +129,9 @@ def step_noise(results: Path) -> Finding:
     )
     numbers = {f"kl_{name}": text(mean_interval(values)) for name, values in kl.items()}
     numbers |= {f"gain_{name}": text(mean_interval(values)) for name, values in gain.items()}
-    return Finding(grows, numbers | {"n": N}, grows and also)
+    rates = [runs.of(setting)[0]["config"]["learning_rate"] for runs, setting in rows.values()]
+    numbers |= {"n": N, "rates": ", ".join(f"{rate:g}" for rate in rates)}
+    return Finding(grows, numbers, grows and also)
 
 
 def certificate(results: Path) -> Finding:
@@ -141,7 +149,10 @@ def collapse(results: Path) -> Finding:
     parts = _load(results, *PARTS)
     gone = sum(int(lm.collapsed(runs, setting).sum()) for runs in parts for setting in runs.results)
     failed = sum(len(runs.failed) for runs in parts)
-    numbers = {"gone": str(gone), "failed": str(failed), "runs": str(sum(runs.started for runs in parts))}
+    numbers = {
+        "gone": str(gone), "failed": str(failed), "runs": str(sum(runs.started for runs in parts)),
+        "half": f"{lm.HALF_ENTROPY:g}", "identical": f"{lm.IDENTICAL:g}",
+    }  # fmt: skip
     return Finding(True, numbers)
 
 
@@ -156,7 +167,8 @@ def cost_of_caution(results: Path) -> Finding:
     }
     lost = all(cost[name].high < 0 for name in ("score_15", "score_30", "online_15"))
     numbers = {name: str(interval) for name, interval in cost.items()}
-    return Finding(lost, numbers | {"n": N}, lost)
+    rhos = ", ".join(f"{rho:g}" for rho in FEWER_RHOS[1:])
+    return Finding(lost, numbers | {"n": N, "rhos": rhos, "bias": f"{BIAS:g}"}, lost)
 
 
 def other_oracles(results: Path) -> Finding:
@@ -250,13 +262,13 @@ CLAIMS = (
         early_stopping, "Q4", "central",
     ),
     _claim(
-        "Above ρ_crit = {critical}, at ρ = 0.40, a language model stays within {kl} nats of the reference, but gains "
+        "Above ρ_crit = {critical}, at ρ = {rho}, a language model stays within {kl} nats of the reference, but gains "
         "{gain} of gold: the reference is the minimum, and yet something is learned ({n} seeds)",
-        critical_radius, "Q5", "central", prediction="KL below 0.05 nats",
+        critical_radius, "Q5", "central", prediction="next to nothing is left to learn",
     ),
     _claim(
         "What is learned above ρ_crit comes of the steps' noise at the kink: on ways of the same length, learning "
-        "rates 1e-4, 3e-4 and 9e-4 end at KL {kl_small}, {kl_middle} and {kl_large} nats, with {gain_small}, "
+        "rates {rates} end at KL {kl_small}, {kl_middle} and {kl_large} nats, with {gain_small}, "
         "{gain_middle} and {gain_large} of gold ({n} seeds)",
         step_noise, "Q5", "central", "kinks", prediction="KL and gold grow with the step size",
     ),
@@ -267,13 +279,13 @@ CLAIMS = (
         certificate, "Q6", *PARTS, prediction="never violated", key=True,
     ),
     _claim(
-        "Of {runs} planned runs {failed} failed and {gone} ended with less than half of the reference's entropy or more "
-        "than a fifth of identical pairs",
+        "Of {runs} planned runs {failed} failed and {gone} ended with less than {half} of the reference's entropy or "
+        "more than {identical} identical pairs",
         collapse, "Q7", *PARTS,
     ),
     _claim(
-        "Where the oracle is right, ρ costs gold: {score_05} at 0.05, {score_15} at 0.15, {score_30} at 0.30 with the "
-        "score term, {online_15} at 0.15 without ({n} paired seeds)",
+        "Where the oracle is right, ρ costs gold: {score_05}, {score_15} and {score_30} at {rhos} with the score term, "
+        "{online_15} at {bias} without ({n} paired seeds)",
         cost_of_caution, "Q8", "truth", prediction="gold is lost as ρ grows", key=True,
     ),
     _claim(
@@ -282,8 +294,8 @@ CLAIMS = (
         methods_against_robust_sail, "Q9", "central", "methods", key=True,
     ),
     _claim(
-        "Of {all} other settings and methods at the same budget under an oracle biased by {bias}, against robust online "
-        "DPO, after Holm: fewer filler words: {cleaner}; more gold: {richer}; less gold: {poorer} ({n} paired seeds)",
+        "Of {all} other settings and methods at the same budget under an oracle biased by {bias}, against robust "
+        "online DPO, after Holm: fewer filler words: {cleaner}; more gold: {richer}; less gold: {poorer} ({n} paired seeds)",
         methods_against_robust_dpo, "Q9", "central", "methods",
     ),
     _claim(

@@ -295,7 +295,8 @@ CLAIMS = (
     ),
     _claim(
         "Of {all} other settings and methods at the same budget under an oracle biased by {bias}, against robust "
-        "online DPO, after Holm: fewer filler words: {cleaner}; more gold: {richer}; less gold: {poorer} ({n} paired seeds)",
+        "online DPO, after Holm: fewer filler words: {cleaner}; more gold: {richer}; less gold: {poorer} ({n} paired "
+        "seeds)",
         methods_against_robust_dpo, "Q9", "central", "methods",
     ),
     _claim(

@@ -9,7 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from rsail.__main__ import main
-from rsail.lm import frozen_copy, response_log_probs, sample
+from rsail.lm import fingerprint, frozen_copy, response_log_probs, sample
 from rsail.study.cost import bench, exact, steps
 from rsail.study.cost.floor import Machine, floors, measure_machine, phase_costs, weights
 from rsail.study.cost.workload import (
@@ -89,10 +89,24 @@ def test_floors_scale_with_the_machine():
     assert machine.operations > 0 and machine.bandwidth > 0
 
 
-def test_variants_in_turns_do_the_same_work_and_are_put_back():
+def test_variants_in_turns_do_the_same_work_and_are_put_back(monkeypatch):
     variants = {name: (SMALL, settings) for name, settings in (("plain", bench.PLAIN), ("both", {}))}
+    seen: list[tuple[str, bool, float]] = []
+
+    def watched(config, state):
+        before = fingerprint(state.policy)
+        metrics, taken = online_step(config, state)
+        seen.append((before, fingerprint(state.policy) != before, metrics["objective/entropy"]))
+        return metrics, taken
+
+    monkeypatch.setattr(steps, "online_step", watched)
     seconds = steps.in_turns(variants, 3)
     assert set(seconds) == set(variants) and all((taken > 0).all() for taken in seconds.values())
+    assert len(seen) == 2 * (steps.WARM_UP + 3)
+    assert len({weights for weights, *_ in seen}) == 1 and all(moved for _, moved, _ in seen)
+    rounds = [[entropy for *_, entropy in seen[k : k + 2]] for k in range(0, len(seen), 2)]
+    assert all(one == other for one, other in rounds)  # the same tokens, which differ from round to round
+    assert len({one for one, _ in rounds}) == len(rounds)
 
 
 def test_every_part_runs_tiny_and_writes_a_result(tmp_path, monkeypatch, capsys):
@@ -106,6 +120,9 @@ def test_every_part_runs_tiny_and_writes_a_result(tmp_path, monkeypatch, capsys)
     capsys.readouterr()
     assert main(["bench", "--output", str(tmp_path), "speed"]) == 2
     assert "part must be one of" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert main(["bench", "--output", str(tmp_path / "file")]) == 2  # before minutes of work
+    assert "output must be a writable folder, got" in capsys.readouterr().err
 
 
 def test_the_sum_over_pairs_in_rows_is_the_sorted_one():

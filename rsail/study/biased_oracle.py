@@ -136,13 +136,16 @@ def performance(config: OnlineConfig, run: Path) -> dict[str, float]:
 def recorded(config: OnlineConfig) -> dict:
     """What a result file keeps of a configuration: not where a run was written, but which weights it began with.
 
-    Groups of settings that change nothing are left out: result files that are older than they stay those of the run.
+    Groups of settings that change nothing, and settings that the oracle does not read, are left out: result files that
+    are older than they stay those of the run.
     """
     values = config.to_dict()
     del values["output_dir"]
     for group in ("collection", "addition"):
         if getattr(config, group) == type(getattr(config, group))():
             del values[group]
+    for name in config.oracle.unread:
+        del values["oracle"][name]
     weights = Path(config.model) / "model.safetensors"
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     return values | {"model": Path(config.model).name, "model_sha256": digest}

@@ -47,6 +47,11 @@ SAMPLED = {
     "three responses, baseline per response": (
         "sail_dpr", {"responses_per_prompt": 3, "baseline": "per_response"},
     ),
+    "rloo, four responses, biased oracle": ("rloo", {"oracle": BIAS}),
+    "rloo, two responses, worst-case oracle": (
+        "rloo", {"responses_per_prompt": 2, "oracle": {"kind": "worst_case", "strength": 0.3}},
+    ),
+    "grpo, biased oracle": ("grpo", {"responses_per_prompt": 3, "oracle": BIAS}),
     "baseline log2": ("robust_sail", {"baseline": "log2"}),
     "copo": ("copo", {"addition": {"term_weight": 20.0}}),
     "gshf_offline": ("gshf_offline", {"addition": {"term_weight": 10.0}}),

@@ -5,11 +5,9 @@ import math
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from rsail import language
 from rsail.lm import encode_prompts, response_log_probs, sample, sampling
-from rsail.lm.reader import takes_cache
 from rsail.lm.sampling import inverse_transform
 
 from .small_models import EOS, PAD, left_padded, small_model
@@ -53,27 +51,6 @@ def test_cached_batched_sampling_equals_a_full_forward_per_token(kind):
     slow = [without_cache(model, PROMPTS[n // 3], uniforms[n]) for n in range(9)]
     assert texts(draw(model)) == slow
     assert len({len(row) for row in slow}) > 2  # ragged, so that finished rows wait for others
-
-
-@pytest.mark.parametrize("name", ["mamba", "recurrent_gemma", "lfm2", "falcon_h1", "gemma3_text"])
-def test_so_it_is_where_more_than_keys_and_values_are_remembered_or_fewer(name):
-    """No cache of the usual kind twice; a state in some layers, in all of them; a window shorter than the prompts."""
-    torch.manual_seed(0)
-    settings = {
-        "vocab_size": 11, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "head_dim": 8,
-        "num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.4, "sliding_window": 4,
-        "state_size": 4, "mamba_d_ssm": 16, "mamba_n_heads": 2, "mamba_d_head": 8, "mamba_d_state": 4,
-        "lru_width": 16, "block_types": ["recurrent", "attention"], "attention_window_size": 16,
-        "layer_types": {"lfm2": ["conv", "full_attention"]}.get(name),
-        "bos_token_id": 2, "eos_token_id": EOS, "pad_token_id": PAD,
-    }  # fmt: skip
-    settings = {key: value for key, value in settings.items() if value is not None}
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(name, **settings)).float().eval()
-    assert takes_cache(model) == (name not in ("mamba", "recurrent_gemma"))
-    uniforms = torch.rand(12, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    slow = [without_cache(model, PROMPTS[n // 4], uniforms[n]) for n in range(12)]
-    assert texts(draw(model, count=4)) == slow
-    assert sorted(map(len, slow))[5] < max(map(len, slow))  # half of the rows were dropped before the end
 
 
 def test_same_generator_same_tokens_and_another_one_others(kind):

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from rsail.__main__ import main
 from rsail.lm import fingerprint, frozen_copy, response_log_probs, sample
+from rsail.lm.reader import LlamaReader, Reader
 from rsail.study.cost import bench, exact, steps
 from rsail.study.cost.floor import Machine, floors, measure_machine, phase_costs, weights
 from rsail.study.cost.workload import (
@@ -66,6 +68,27 @@ def test_operations_of_the_floor_are_those_of_the_products_that_are_made():
     assert scoring.get_total_flops() == costs["reference"][0] + whole
     assert sampled == pytest.approx(costs["sample"][0], rel=0.05)
     assert costs["backward"][0] == 2 * costs["forward"][0]
+
+
+@torch.no_grad()
+def test_a_token_takes_some_sixty_operations():
+    """As notebook 10 explains what sampling takes beyond its floor; those of the model take more."""
+
+    class Counting(TorchFunctionMode):
+        count = 0
+
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            self.count += 1
+            return function(*args, **(kwargs or {}))
+
+    counts, ids = [], torch.ones(8, PROMPT_WORDS[1], dtype=torch.long)
+    for kind in (LlamaReader, Reader):
+        reader = kind(build_model(Workload()), ids, torch.ones_like(ids), 2, 4)
+        reader.read(None)
+        with Counting() as counting:
+            reader.read(torch.ones(16, dtype=torch.long))
+        counts.append(counting.count)
+    assert 50 <= counts[0] <= 75 and counts[1] > 2.5 * counts[0]
 
 
 def test_weights_are_those_of_the_model():

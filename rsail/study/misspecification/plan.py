@@ -80,10 +80,10 @@ ORACLES = {
     "groups": {"kind": "groups", "strength": 2 * BIAS},
     "drift": {"kind": "drift", "strength": BIAS},
     "cycle": {"kind": "cyclic", "strength": BIAS, "attribute": "length"},
-    "rewards_256": {"kind": "reward_model", "pairs": 256},
+    "rewards_1024": {"kind": "reward_model", "pairs": 1024},
     "rewards_4096": {"kind": "reward_model", "pairs": 4096},
     "rewards_biased": {"kind": "reward_model", "pairs": 4096, "label_bias": BIAS},
-    "ensemble_256": {"kind": "reward_model", "pairs": 256, "members": 5, "strength": 1.0},
+    "ensemble_4096": {"kind": "reward_model", "pairs": 4096, "members": 5, "strength": 1.0},
 }
 
 
@@ -155,7 +155,10 @@ def plan(part: str) -> list[Cell]:
 
 def _cell(name: str, setting: OnlineConfig | tuple[str, OnlineConfig], seed: int) -> Cell:
     model, config = setting if isinstance(setting, tuple) else (BASE, setting)
-    values = recorded(replace(config, seed=seed))
+    oracle = config.oracle
+    if oracle.kind == "reward_model":  # fitted anew for every seed: on other pairs, with other labels
+        oracle = replace(oracle, seed=seed)
+    values = recorded(replace(config, seed=seed, oracle=oracle))
     if model != BASE:  # its weights differ between processors: a plan can name their recipe, not their hash
         del values["model_sha256"]
         values |= {"model": model, "recipe": recipe(model)}

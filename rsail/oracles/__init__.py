@@ -18,6 +18,13 @@ from rsail.oracles.perturbations import (
     truth,
     worst_case,
 )
+from rsail.oracles.radius import (
+    RadiusEstimate,
+    flip_rate,
+    radius_from_agreement,
+    radius_from_labels,
+    radius_from_reward_model,
+)
 from rsail.oracles.reward_model import RewardModel, fit_reward_model
 from rsail.oracles.scores import draw_rankings, oracle_scores, rank
 
@@ -25,6 +32,7 @@ __all__ = [
     "KINDS",
     "Answer",
     "OracleConfig",
+    "RadiusEstimate",
     "RewardModel",
     "annotator_groups",
     "ask",
@@ -36,8 +44,12 @@ __all__ = [
     "fit_reward_model",
     "flatten",
     "flip",
+    "flip_rate",
     "grouped_bias",
     "oracle_scores",
+    "radius_from_agreement",
+    "radius_from_labels",
+    "radius_from_reward_model",
     "rank",
     "sup_deviation",
     "truth",

@@ -6,7 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rsail.checks import one_of
-from rsail.lm.pretraining import PretrainConfig, pretrain
+from rsail.language import LanguageConfig, build_tokenizer
+from rsail.lm.pretraining import PretrainConfig, new_model, pretrain
 from rsail.study.biased_oracle import MODEL
 from rsail.study.paths import BUILD_DIR
 from rsail.tasks import TaskConfig, pretraining_texts
@@ -27,6 +28,12 @@ def recipe(name: str) -> dict:
     """What makes the model `name`, as plain data."""
     one_of("model", name, RECIPES)
     return {**asdict(RECIPES[name]), "texts": TEXTS}
+
+
+def parameters(name: str) -> int:
+    """How many numbers the model `name` has."""
+    one_of("model", name, RECIPES)
+    return sum(p.numel() for p in new_model(build_tokenizer(LanguageConfig()), RECIPES[name]).parameters())
 
 
 def model_folder(name: str) -> Path:

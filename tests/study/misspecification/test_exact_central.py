@@ -127,6 +127,7 @@ def test_training_measures_start_at_the_reference_and_the_proxy_rises_above_the_
     assert (nominal["proxy"][-1] > nominal["win"][-1] + 0.02).all()
     assert (robust["proxy"] - robust["win"] < nominal["proxy"] - nominal["win"] + 1e-9)[-1].all()
     assert exact_training.lost(np.array([[0.0], [2.0], [1.5]])) == 0.5
+    assert training.rise < 1e-12
 
 
 def test_basins_find_no_end_above_the_descents_own():

@@ -127,7 +127,15 @@ class RewardModel:
         try:
             with np.load(BytesIO(content), allow_pickle=False) as tables:
                 return cls(tables["weights"], tables["centers"], aggregate, weight)
-        except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (
+            ValueError,
+            OSError,
+            KeyError,
+            EOFError,
+            RuntimeError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             raise ValueError(f"reward model must be as it was saved, it is damaged: {error}") from None
 
     def digest(self) -> str:

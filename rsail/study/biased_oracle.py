@@ -24,7 +24,7 @@ from rsail.study.results import ResultError, commit, read_result, write_result
 from rsail.study.statistics import Interval, mean_interval, paired_difference
 from rsail.tasks import load_task
 from rsail.training import OnlineConfig, evaluate, train
-from rsail.training.checkpoint import read_log
+from rsail.training.checkpoint import exclusive, read_log
 from rsail.training.measures import decode
 
 NAME = "biased_oracle"
@@ -87,7 +87,7 @@ def _is_made(path: Path, config: OnlineConfig) -> bool:
 def run_one(config: OnlineConfig, path: Path, seed: int, *, study: str = NAME) -> dict:
     """Train and evaluate one configuration in its output folder, from nothing; write and return its result."""
     run = Path(config.output_dir)
-    shutil.rmtree(run, ignore_errors=True)
+    _empty(run)
     started = time.perf_counter()
     try:
         train(config, progress=False)
@@ -109,8 +109,16 @@ def run_one(config: OnlineConfig, path: Path, seed: int, *, study: str = NAME) -
         wall_time=time.perf_counter() - started,
         overwrite=True,
     )
-    shutil.rmtree(run)
+    _empty(run)
+    run.rmdir()
     return result
+
+
+def _empty(run: Path) -> None:
+    """Remove what `run` holds, unless another process trains there now: a `ValueError` then names it."""
+    with exclusive(run):
+        for path in run.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def performance(config: OnlineConfig, run: Path) -> dict[str, float]:

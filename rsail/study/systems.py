@@ -58,6 +58,7 @@ _VALUES = "objectives/test_known_values.py"
 _LABELS = "objectives/test_robust_labels.py"
 _WEIGHTS = "objectives/test_reweighting.py"
 _TERMS = "objectives/test_terms.py"
+_POLICY = "objectives/test_policy_gradient.py"
 _ENSEMBLE = "oracles/test_reward_model.py::test_the_aggregate_is_conservative_as_stated"
 _GRADIENT = (
     "training/test_method_gradients.py::test_the_expected_gradient_is_the_derivative_of_the_stated_objective"
@@ -203,6 +204,24 @@ SYSTEMS = [
         ("objectives/test_listwise.py::test_it_is_the_largest_mean_loss_over_laws_of_the_ranking",),
         ("robust lists",), ("listwise_pl",), "the paper's estimator was not found",
         "36 fixed lists per prompt, ranked by draws from the reward that DPO fits", "online with the score term",
+    ),
+    # Policy gradients on the oracle's scores.
+    System(
+        "RLOO", "2402.14740", ("rsail.objectives.rloo_loss", "rsail.objectives.leave_one_out"),
+        (f"{_POLICY}::test_rloo_is_unbiased_for_the_reward_less_the_kl", _GRADIENT, _SAMPLED), (), ("rloo",),
+        differs_trained=(
+            "the reward is the oracle's, a response's mean log-odds against the others: the paper's reward model is "
+            "`oracle.kind=reward_model`; four responses, as many in all as of other methods"
+        ),
+    ),
+    System(
+        "GRPO", "2402.03300", ("rsail.objectives.grpo_loss", "rsail.objectives.group_advantages"),
+        (f"{_POLICY}::test_the_penalty_of_grpo_is_one_kl_in_its_value_and_the_other_in_its_gradient", _SAMPLED), (),
+        ("grpo",), "one update for each set of samples, as in the paper: the ratio is 1, there is nothing to clip",
+        differs_trained=(
+            "rewards as RLOO's; four responses where the paper has 64, beta that of the run (0.1) where it has 0.04; "
+            "the reference is the initial model, the iterative form is `collection.reference=round`"
+        ),
     ),
     # Terms of other samples.
     System(

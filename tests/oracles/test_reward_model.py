@@ -167,6 +167,20 @@ def test_a_model_survives_its_file_and_a_damaged_file_is_refused():
             RewardModel.from_bytes(damaged, "deviation", 0.5)
 
 
+def test_one_wrong_bit_in_its_file_is_refused_or_changes_nothing():
+    """The archive has bits that nobody reads; others make the library ask for a password, say."""
+    model = RewardModel(np.ones((2, 3)), np.zeros(2), "deviation", 0.5)
+    content, refused = model.to_bytes(), 0
+    for at in range(len(content)):
+        damaged = content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :]
+        try:
+            assert RewardModel.from_bytes(damaged, "deviation", 0.5).digest() == model.digest()
+        except ValueError as error:
+            assert "it is damaged" in str(error)
+            refused += 1
+    assert refused > 0.5 * len(content)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -79,8 +79,8 @@ def test_rho_is_passed_to_the_robust_loss_alone():
         (["optimizer=lion"], "optimizer: Input should be 'adamw' or 'sgd', got 'lion'"),
         (
             ["loss=hinge"],
-            "loss must be one of cdpo, chi_po, dpo, dpo_pro, ipo, plackett_luce, rdpo, rebel, robust_sail, ropo, slic, "
-            "tv_robust, got 'hinge'",
+            "loss must be one of cdpo, chi_po, dpo, dpo_pro, grpo, ipo, plackett_luce, rdpo, rebel, rloo, robust_sail, "
+            "ropo, slic, tv_robust, got 'hinge'",
         ),
         (["loss=cdpo"], "loss_options must be values for exactly ['smoothing'], the options of 'cdpo', got {}"),
         (["loss_options.smoothing=0.1"], "loss_options must be values for exactly [], the options of 'robust_sail'"),

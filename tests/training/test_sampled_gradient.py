@@ -64,7 +64,8 @@ SIZES = {
     200: {
         "sail_revkl", "ipo", "kldpo", "wdpo", "w_rebel", "kl_rebel", "iterative_dpo", "vpo_offline",
         "selm", "hypo", "tv_ball", "spac_anchored", "exact label law", "spac_anchored with a share",
-        "best and worst, biased oracle", "offline, careless oracle", "groups of three responses",
+        "rloo", "grpo", "rloo with a term", "grpo with a term", "rloo, four responses, biased oracle",
+        "grpo, biased oracle", "best and worst, biased oracle", "offline, careless oracle", "groups of three responses",
     },
     800: {
         "sail", "sail_dpr", "offline_dpo", "cdpo", "rdpo", "rebel", "listwise_pl", "osp", "gshf_offline",

@@ -131,7 +131,7 @@ def certify(prompts: Prompts, margins: np.ndarray, width: float, *, score_weight
     oracle = prompts.preferences - center - spread * side
     nominal = replace(prompts, preferences=oracle, rho=np.zeros(len(prompts)))
     loss, pieces = loss_and_slopes(nominal, means, 0.0)
-    gradient = _gradient(nominal, loss, pieces, score_weight)
+    gradient = margin_gradient(nominal, loss, pieces, score_weight)
     return centered(means), loss, np.linalg.norm(gradient, axis=-1)
 
 
@@ -166,13 +166,13 @@ def robust_gradients(
 ) -> np.ndarray:
     """Gradients (N, Y) of the robust loss in the margins, with slope 0 at ties; kinks smoothed by `width`."""
     loss, pieces = loss_and_slopes(prompts, prompts.beta[:, None] * log_ratio, width)
-    return _gradient(prompts, loss, pieces, score_weight)
+    return margin_gradient(prompts, loss, pieces, score_weight)
 
 
 def hessians(prompts: Prompts, margins: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
     """Gradients (N, Y) and Hessians (N, Y, Y) of the smoothed robust loss in the margins."""
     loss, pieces = loss_and_slopes(prompts, margins, width)
-    gradient = _gradient(prompts, loss, pieces)
+    gradient = margin_gradient(prompts, loss, pieces)
     return gradient, _hessian(prompts, gradient, pieces)
 
 
@@ -183,7 +183,7 @@ def _descend(prompts, margins, width, budget):
     for _ in range(budget):
         active, point = prompts.rows(left), margins[left]
         loss, pieces = loss_and_slopes(active, point, width)
-        gradient = _gradient(active, loss, pieces)
+        gradient = margin_gradient(active, loss, pieces)
         going = np.linalg.norm(gradient, axis=-1) > TARGET
         if not going.any():
             break
@@ -214,7 +214,7 @@ def _line_search(prompts, point, way, loss, gradient, width):
         trial = point[left] + length * way[left]
         rows = prompts.rows(left)
         new_loss, pieces = loss_and_slopes(rows, trial, width)
-        new_gradient = _gradient(rows, new_loss, pieces)
+        new_gradient = margin_gradient(rows, new_loss, pieces)
         lower = new_loss <= loss[left] + 1e-4 * length * expected[left]
         # Near the end the loss no longer changes in its last digit; the gradient still does.
         shorter = np.linalg.norm(new_gradient, axis=-1) < 0.9 * size[left]
@@ -250,7 +250,10 @@ def slope_jacobian(prompts: Prompts, pieces: Pieces) -> np.ndarray:
     return jacobian + column * (pieces.slopes - pieces.mean_slope[:, :, None]) / prompts.beta[:, None, None]
 
 
-def _gradient(prompts, loss, pieces, score_weight=1.0) -> np.ndarray:
+def margin_gradient(
+    prompts: Prompts, loss: np.ndarray, pieces: Pieces, score_weight: float = 1.0
+) -> np.ndarray:
+    """Gradient (N, Y) of the loss in the margins, from the pieces of `loss_and_slopes`."""
     score = (pieces.mean_loss - loss[:, None]) / prompts.beta[:, None]
     return 2.0 * pieces.policy * (pieces.mean_slope + score_weight * score)
 

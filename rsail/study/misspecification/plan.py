@@ -70,6 +70,17 @@ def _sizes() -> dict[str, tuple[str, OnlineConfig]]:
     return sizes | others
 
 
+def _kinks() -> dict[str, OnlineConfig]:
+    """A radius at which the reference is the minimum, at two step sizes around central's and as long a way."""
+    rows = {"small_steps": (1e-4, 3 * STEPS), "large_steps": (9e-4, round(STEPS / 3))}
+    return {
+        name: _base(
+            rho=RHOS[-1], learning_rate=rate, steps=steps, evaluate_every=steps, checkpoint_every=steps
+        )
+        for name, (rate, steps) in rows.items()
+    }
+
+
 # Each with its own kind of mistake, of about the size of the central bias. The groups' mean bias is 0.15.
 ORACLES = {
     "flips": {"kind": "flip", "strength": 0.2},
@@ -80,10 +91,10 @@ ORACLES = {
     "groups": {"kind": "groups", "strength": 2 * BIAS},
     "drift": {"kind": "drift", "strength": BIAS},
     "cycle": {"kind": "cyclic", "strength": BIAS, "attribute": "length"},
-    "rewards_256": {"kind": "reward_model", "pairs": 256},
+    "rewards_1024": {"kind": "reward_model", "pairs": 1024},
     "rewards_4096": {"kind": "reward_model", "pairs": 4096},
     "rewards_biased": {"kind": "reward_model", "pairs": 4096, "label_bias": BIAS},
-    "ensemble_256": {"kind": "reward_model", "pairs": 256, "members": 5, "strength": 1.0},
+    "ensemble_4096": {"kind": "reward_model", "pairs": 4096, "members": 5, "strength": 1.0},
 }
 
 
@@ -141,7 +152,7 @@ def _methods() -> dict[str, OnlineConfig]:
 CHOSEN: dict[str, float] = {}
 
 PARTS = {
-    "central": _central, "truth": _truth, "sizes": _sizes, "oracles": _oracles, "tuning": _tuning,
+    "central": _central, "truth": _truth, "sizes": _sizes, "oracles": _oracles, "tuning": _tuning, "kinks": _kinks,
 }  # fmt: skip
 
 
@@ -155,7 +166,10 @@ def plan(part: str) -> list[Cell]:
 
 def _cell(name: str, setting: OnlineConfig | tuple[str, OnlineConfig], seed: int) -> Cell:
     model, config = setting if isinstance(setting, tuple) else (BASE, setting)
-    values = recorded(replace(config, seed=seed))
+    oracle = config.oracle
+    if oracle.kind == "reward_model":  # fitted anew for every seed: on other pairs, with other labels
+        oracle = replace(oracle, seed=seed)
+    values = recorded(replace(config, seed=seed, oracle=oracle))
     if model != BASE:  # its weights differ between processors: a plan can name their recipe, not their hash
         del values["model_sha256"]
         values |= {"model": model, "recipe": recipe(model)}

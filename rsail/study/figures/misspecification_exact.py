@@ -112,7 +112,7 @@ def sweeps(data: dict) -> Figure:
     data = rounded(data)
     fig, axes = plt.subplots(3, 2, figsize=(PAGE, 5.4), sharey="row", sharex="col")
     names = {
-        "gold": "gold reward,\nprompts with a preference",
+        "gold": "gold reward gained,\nprompts with a preference",
         "spurious": "spurious effect,\nprompts without",
         "kl_open": "KL (nats),\nprompts without",
     }

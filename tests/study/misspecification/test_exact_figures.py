@@ -73,7 +73,8 @@ def test_radii_draws_both_kinds_of_prediction():
 
 def test_oracles_marks_the_deviation_on_each_line():
     found = {name: band(0.3, 0.1, 0.2) for name in ("regret", "gold", "spurious")} | {"deviation": 0.15}
-    axes = figures.oracles({"rhos": [0.0, 0.1, 0.2], "names": {"bias": found, "truth": found | {"deviation": 0.0}}}).axes
+    names = {"bias": found, "truth": found | {"deviation": 0.0}}
+    axes = figures.oracles({"rhos": [0.0, 0.1, 0.2], "names": names}).axes
     assert np.allclose(lines(axes[0], "o"), [[[0.15, 0.15]]]) and len(axes[0].lines) == 3
 
 

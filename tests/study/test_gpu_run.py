@@ -18,6 +18,7 @@ from rsail.lm import response_log_probs
 from rsail.stopping import Terminated
 from rsail.study import gpu_run
 from rsail.study.cost.floor import phase_costs
+from rsail.study.cost.steps import PHASES
 from rsail.study.cost.workload import PROMPT_WORDS, Workload, build_model
 from rsail.study.gpu import lanes, packed, report, stages, utilisation
 from rsail.study.gpu.plan import LARGE, METHODS, TINY, Stage, parts
@@ -217,9 +218,7 @@ def test_operations_are_those_that_torch_counts():
     further = 2 * load.rows * load.hidden * load.vocabulary
     stated = phase_costs(load)["forward"][0]
     assert sum(counts.values()) - counts["aten.bmm"] - further == stated - attention
-    shares = utilisation.shares(
-        load, dict.fromkeys(("sample", "reference", "forward", "backward", "update"), 2.0), stated
-    )
+    shares = utilisation.shares(load, dict.fromkeys(PHASES, 2.0), stated)
     assert shares["forward"] == 0.5 and shares["backward"] == 1.0
     assert utilisation.datasheet("NVIDIA H100 PCIe", "bfloat16") < utilisation.datasheet(
         "NVIDIA H100 80GB HBM3", "bfloat16"

@@ -111,7 +111,7 @@ def test_without_its_data_imdb_is_skipped_and_the_summary_says_why(tmp_path, cap
 
 def test_a_run_on_imdb_that_was_stopped_goes_on_from_its_checkpoint(imdb, tmp_path, monkeypatch):
     place, (model, run) = Place(tmp_path, str(imdb)), PLAN["imdb"].stages[:2]
-    assert stages.work(model, TINY, place, 600.0, 1)
+    assert stages.work(model, TINY, place, time.time() + 600, 1)
     step = loop.online_step
 
     def signalled(*arguments):
@@ -119,11 +119,11 @@ def test_a_run_on_imdb_that_was_stopped_goes_on_from_its_checkpoint(imdb, tmp_pa
         return step(*arguments)
 
     monkeypatch.setattr(loop, "online_step", signalled)
-    assert not stages.work(run, TINY, place, 600.0, 1)
+    assert not stages.work(run, TINY, place, time.time() + 600, 1)
     assert not stages.is_done(run, place)
     assert [row["step"] for row in read_log(tmp_path / "runs" / run.name / "metrics.jsonl")] == [1]
     monkeypatch.setattr(loop, "online_step", step)
-    assert stages.work(run, TINY, place, 600.0, 1) and stages.is_done(run, place)
+    assert stages.work(run, TINY, place, time.time() + 600, 1) and stages.is_done(run, place)
     result = read_result(place.result(run))
     assert [row["step"] for row in result["history"]["steps"]] == [1, 2, 3]
     assert result["config"]["online"]["oracle"]["attribute"] == "length"
@@ -193,7 +193,7 @@ def test_a_process_that_dies_takes_its_stage_with_it_and_no_other(monkeypatch, t
 
 def test_speed_is_measured_in_both_precisions(tmp_path):
     (only,) = PLAN["speed"].stages
-    assert stages.work(only, TINY, Place(tmp_path), 600.0, 1)
+    assert stages.work(only, TINY, Place(tmp_path), time.time() + 600, 1)
     history = read_result(Place(tmp_path).result(only))["history"]
     assert [record["precision"] for record in history] == ["float32", "bfloat16"]
     for record in history:

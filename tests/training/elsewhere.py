@@ -46,9 +46,14 @@ class PretendDevice(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, arguments=(), options=None):
         # An empty tensor made by torch.tensor comes without passing here.
         arguments, options = tree_map(
-            lambda x: Elsewhere(torch.empty(x.shape, dtype=x.dtype))
-            if isinstance(x, torch.Tensor) and not isinstance(x, Elsewhere) and x.is_meta and x.numel() == 0
-            else x,
+            lambda x: (
+                Elsewhere(torch.empty(x.shape, dtype=x.dtype))
+                if isinstance(x, torch.Tensor)
+                and not isinstance(x, Elsewhere)
+                and x.is_meta
+                and x.numel() == 0
+                else x
+            ),
             (arguments, dict(options or {})),
         )
         name = function._schema.name.removeprefix("aten::")

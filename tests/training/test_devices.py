@@ -71,7 +71,9 @@ def draw(model, tokenizer, prompts):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("method", [{}, {"loss": "dpo", "labels": "drawn", "score_weight": 0.0, "rho": 0.0}], ids=str)
+@pytest.mark.parametrize(
+    "method", [{}, {"loss": "dpo", "labels": "drawn", "score_weight": 0.0, "rho": 0.0}], ids=str
+)
 def test_a_step_and_an_evaluation_give_on_one_device_what_they_give_on_another(setting, method, monkeypatch):
     config, model, tokenizer, task = setting
     config = replace(config, **method)
@@ -80,7 +82,9 @@ def test_a_step_and_an_evaluation_give_on_one_device_what_they_give_on_another(s
         evaluated = evaluate_policy(config, model, frozen_copy(model), tokenizer, task)
     with pretended(monkeypatch):
         there = moved(model)
-        assert one_step(config, there, tokenizer, task, ELSEWHERE) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+        assert one_step(config, there, tokenizer, task, ELSEWHERE) == pytest.approx(
+            expected, rel=1e-5, abs=1e-6
+        )
         found = evaluate_policy(config, there, there, tokenizer, task)
         assert found == pytest.approx(evaluated, rel=1e-5, abs=1e-6)
 
@@ -101,5 +105,8 @@ def test_sampling_waits_once_per_token(setting, monkeypatch):
 
 
 def test_a_tensor_left_on_the_cpu_is_noticed(setting, monkeypatch):
-    with pretended(monkeypatch), pytest.raises(RuntimeError, match="mul got tensors on the CPU and elsewhere"):
+    with (
+        pretended(monkeypatch),
+        pytest.raises(RuntimeError, match="mul got tensors on the CPU and elsewhere"),
+    ):
         torch.ones(3, device=ELSEWHERE) * torch.ones(3)

@@ -125,7 +125,8 @@ def _lane(board: Board, scale: Scale, place: Place, lanes: int) -> None:
             process = process or ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
             begun, reason = time.monotonic(), ""
             try:
-                done = process.submit(work, stage, scale, place, board.left(), lanes).result()
+                until = time.time() + board.left()
+                done = process.submit(work, stage, scale, place, until, lanes).result()
                 state = "done" if done else "stopped"
             except BrokenProcessPool:
                 state, reason = "failed" if board.left() > 0 else "stopped", "its process was ended"

@@ -81,7 +81,7 @@ TINY = Scale(
     texts=60, held_out=8, pretraining_steps=3, pretraining_batch=4, max_length=32, rows=200,
     steps=3, prompts=2, new_tokens=6, evaluation_prompts=4, seeds=1,
     vocabulary=64, speed_prompts=(2,), speed_steps=2, product=64,
-    limits=dict.fromkeys(LARGE.limits, 1.0),
+    limits=dict.fromkeys(LARGE.limits, 9.0),
     lanes={"pretrain": 2, "speed": 1, "language": 2, "imdb": 2},
 )  # fmt: skip
 

@@ -62,15 +62,15 @@ def is_done(stage: Stage, place: Place) -> bool:
     return found == stage.identity() and (stage.kind != "pretrain" or place.model(stage).is_dir())
 
 
-def work(stage: Stage, scale: Scale, place: Place, left: float, beside: int) -> bool:
-    """Do `stage` and write its result, `beside` processes at a time; False if the `left` seconds were not enough.
+def work(stage: Stage, scale: Scale, place: Place, until: float, beside: int) -> bool:
+    """Do `stage` and write its result, `beside` processes at a time; False if `until` came before (a `time.time`).
 
     A training run that was stopped goes on from its last checkpoint when the stage is done again.
     """
     torch.set_num_threads(1)
     started = time.perf_counter()
     try:
-        with ended_after(left):
+        with ended_after(until - time.time()):
             reset_peak()
             kind = {"pretrain": _pretrain, "train": _train, "speed": _speed}[stage.kind]
             config, metrics, history = kind(stage, scale, place)

@@ -1,7 +1,7 @@
 """Tensors that say they are on another device while their numbers are on the CPU: what would mix the two is an error.
 
-The device is `meta`, since a torch without CUDA has no tensors that say they are on a GPU. Whatever a GPU would make the
-CPU wait for (an entry taken out, a copy to the CPU, the number of non-zero entries) is counted. Without gradients.
+The device is `meta`, since a torch without CUDA has no tensors that say they are on a GPU. Whatever a GPU would make
+the CPU wait for (an entry taken out, a copy to the CPU, the number of non-zero entries) is counted. Without gradients.
 """
 
 from collections import Counter
@@ -22,7 +22,8 @@ class Elsewhere(torch.Tensor):
     @staticmethod
     def __new__(cls, inner):
         made = torch.Tensor._make_wrapper_subclass(
-            cls, inner.shape, strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype, device=ELSEWHERE
+            cls, inner.shape, strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype,
+            device=ELSEWHERE,
         )  # fmt: skip
         made.inner = inner
         return made

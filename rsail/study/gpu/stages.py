@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shutil
 import signal
@@ -49,6 +50,9 @@ class Place:
     def result(self, stage: Stage) -> Path:
         return self.output / "results" / f"{stage.name}.json"
 
+    def run(self, stage: Stage) -> Path:
+        return self.output / "runs" / stage.name
+
     def model(self, stage: Stage) -> Path:
         return self.output / "models" / f"{stage.task}_{stage.size}"
 
@@ -84,8 +88,12 @@ def work(stage: Stage, scale: Scale, place: Place, until: float, beside: int) ->
                 wall_time=time.perf_counter() - started,
                 overwrite=True,
             )
+            shutil.rmtree(place.run(stage), ignore_errors=True)
     except Terminated:
         return False
+    finally:
+        gc.collect()
+        torch.cuda.empty_cache()  # a process keeps what it had, which the others may need
     return True
 
 
@@ -169,7 +177,7 @@ def online_config(stage: Stage, scale: Scale, place: Place) -> OnlineConfig:
     """The setting of notebook 08 at another size; on IMDb with the reward, the prompts and the lengths of IMDb."""
     size = scale.size(stage.size)
     config = biased_oracle.base_config(
-        place.output / "runs" / stage.name,
+        place.run(stage),
         steps=scale.steps,
         seed=biased_oracle.FIRST_SEED + stage.seed,
         rho=0.0,
@@ -214,7 +222,6 @@ def _train(stage: Stage, scale: Scale, place: Place) -> tuple[dict, dict, dict]:
     history["steps"] = [
         r for r in read_log(run / "metrics.jsonl") if r["step"] == 1 or r["step"] % every == 0
     ]
-    shutil.rmtree(run)
     weights = load_file(place.model(stage) / "model.safetensors")
     return {"online": recorded, "parameters": sum(w.numel() for w in weights.values())}, metrics, history
 

@@ -51,7 +51,8 @@ class Task:
     whatever else is among them (evaluations check some of them alone); what it raises ends the run, and it has all
     the time that it takes, so that one that asks another machine needs a time limit of its own. `attributes(responses)`
     maps the name of each spurious attribute to its values, (N,); `groups(prompts)` maps the name of each group of
-    prompts to its members, (N,) bool.
+    prompts to its members, (N,) bool. `learned(prompts, responses)` is in place of the reward in the answers of an
+    oracle of kind reward_model, (N,); the run fits it.
     """
 
     train_prompts: list[str]
@@ -59,6 +60,7 @@ class Task:
     reward: Callable[[list[str], list[str]], np.ndarray]
     attributes: Callable[[list[str]], dict[str, np.ndarray]]
     groups: Callable[[list[str]], dict[str, np.ndarray]]
+    learned: Callable[[list[str], list[str]], np.ndarray] | None = None
 
 
 def load_task(config: TaskConfig, *, eval_prompts: int) -> Task:

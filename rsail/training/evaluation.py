@@ -16,8 +16,17 @@ from rsail.oracles import ask
 from rsail.tasks import Task, load_task
 from rsail.training.checkpoint import read_run
 from rsail.training.config import OnlineConfig, build
-from rsail.training.measures import check_finite, identical_pairs, judge, mean, pair_losses, sequence_measures
+from rsail.training.measures import (
+    check_finite,
+    identical_pairs,
+    judge,
+    learned_rewards,
+    mean,
+    pair_losses,
+    sequence_measures,
+)
 from rsail.training.memory import EVALUATION, settings_named
+from rsail.training.reward_model import load_reward_model
 
 RESPONSES = 4
 ROWS_ALONE = 8  # responses judged a second time, alone, in each evaluation
@@ -50,6 +59,8 @@ def evaluate(run: str | Path, *, output: str | Path | None = None) -> dict:
     device = Accelerator().device
     policy, reference = policy.to(device), reference.to(device)
     task = load_task(config.task, eval_prompts=config.evaluation_prompts)
+    if config.oracle.kind == "reward_model":
+        task = load_reward_model(config, run, task)
     with settings_named("evaluation", config, EVALUATION):
         metrics = evaluate_policy(config, policy, reference, tokenizer, task)
     write_atomically(output, json.dumps(metrics, indent=1, sort_keys=True, allow_nan=False) + "\n")
@@ -67,6 +78,8 @@ def evaluate_policy(config: OnlineConfig, policy, reference, tokenizer, task: Ta
     ``fixed/rejected`` are mean log-ratios log pi - log pi_ref of the reference's own responses, the same texts in
     every evaluation, where the oracle prefers one of a pair; ``objective/kl_forward`` is KL(pi_ref || pi) from them.
     ``robust/certificate_gap`` is L^W_rho(P_obs) - L_SAIL(P*), not negative when the oracle is within rho of the truth.
+    An oracle that drifts is that of the last step, in every evaluation: those of one run compare policies, not oracles.
+    ``proxy/reward`` is the reward of the oracle's reward model, where it has one.
 
     Raises `FloatingPointError` naming the metrics that are not finite.
     """
@@ -83,6 +96,9 @@ def evaluate_policy(config: OnlineConfig, policy, reference, tokenizer, task: Ta
     )
     rewards, attributes = judge(task, tokenizer, prompts, own, RESPONSES, ROWS_ALONE)
     ref_rewards, ref_attributes = judge(task, tokenizer, prompts, other, RESPONSES)
+    learned, ref_learned = (
+        learned_rewards(config, task, tokenizer, prompts, samples, RESPONSES) for samples in (own, other)
+    )
     ratio, ref_ratio = (
         (m["log_prob"] - m["ref_log_prob"]).reshape(-1, RESPONSES) for m in (of_own, of_other)
     )
@@ -94,6 +110,8 @@ def evaluate_policy(config: OnlineConfig, policy, reference, tokenizer, task: Ta
         np.concatenate([rewards, ref_rewards], axis=1),
         attributes={k: np.concatenate([attributes[k], ref_attributes[k]], axis=1) for k in attributes},
         pair_scores=scores[:, :, None] - scores[:, None, :],
+        prompts=prompts,
+        learned=None if learned is None else np.concatenate([learned, ref_learned], axis=1),
     )
     first, second = np.triu_indices(RESPONSES, 1)
     pair_score = ratio[:, first] - ratio[:, second]
@@ -118,6 +136,7 @@ def evaluate_policy(config: OnlineConfig, policy, reference, tokenizer, task: Ta
         "robust/penalty": np.abs(pair_score),
         "robust/certificate_gap": robust - true,
         **{f"attribute/{name}": values for name, values in attributes.items()},
+        **({} if learned is None else {"proxy/reward": learned}),
     }
     per_prompt = {
         name: np.asarray(v, dtype=np.float64).reshape(len(prompts), -1).mean(1)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from tqdm import tqdm
 
 from rsail.checks import require
@@ -84,7 +85,7 @@ def _is_made(path: Path, config: OnlineConfig) -> bool:
     return same_code and result["config"] == recorded(config)
 
 
-def run_one(config: OnlineConfig, path: Path, seed: int, *, study: str = NAME) -> dict:
+def run_one(config: OnlineConfig, path: Path, seed: int) -> dict:
     """Train and evaluate one configuration in its output folder, from nothing; write and return its result."""
     run = Path(config.output_dir)
     _empty(run)
@@ -101,7 +102,7 @@ def run_one(config: OnlineConfig, path: Path, seed: int, *, study: str = NAME) -
     }
     result = write_result(
         path,
-        study=study,
+        study=NAME,
         config=recorded(config),
         metrics=metrics,
         history=history,
@@ -158,7 +159,7 @@ def sample_texts(config: OnlineConfig) -> list[dict]:
     for who, folder in (("reference", config.model), ("policy", Path(config.output_dir) / "model")):
         model, tokenizer = load_model(folder)
         samples = sample(
-            model,
+            model.to(Accelerator().device),
             *encode_prompts(tokenizer, prompts),
             responses_per_prompt=1,
             max_new_tokens=config.max_new_tokens,

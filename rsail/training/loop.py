@@ -172,6 +172,8 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
         with torch.no_grad():
             ref_tokens = response_log_probs(state.reference, *batch.samples)
         clock.lap("reference")
+        # Rounded weights that were kept while nothing was differentiated may have no gradient (torch issue 112583).
+        torch.clear_autocast_cache()
         with embedded(state.sampler, robust) as inputs:
             tokens = response_log_probs(policy, *batch.samples)
     compared = len(batch.prompts) * count

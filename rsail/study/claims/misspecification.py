@@ -301,9 +301,9 @@ CLAIMS = (
         methods_against_robust_dpo, "Q9", "central", "methods",
     ),
     _claim(
-        "On five reference models ρ = {bias} removes filler words: {small} (small), {committed} (committed), {large} "
-        "(large), {other_1} and {other_2} (other pretraining seeds) per response, {least} to {most} % of what nominal "
-        "SAIL adds ({n} paired seeds each)",
+        "On four reference models ρ = {bias} removes filler words: {small} (small), {committed} (committed), {large} "
+        "(large) and {other_seed} (another pretraining seed) per response, {least} to {most} % of what nominal SAIL adds "
+        "({n} paired seeds each)",
         reference_models, "Q10", "central", "sizes", key=True,
     ),
 )  # fmt: skip

@@ -241,7 +241,7 @@ def models_compared(central: Runs, sizes: Runs) -> dict[str, dict[str, tuple[Run
     base = {"nominal": (central, "score_rho0.00"), "robust": (central, "score_rho0.15")}
     found = {
         name: {who: (sizes, f"{name}_{who}") for who in ("nominal", "robust")}
-        for name in ("small", "large", "other_1", "other_2")
+        for name in ("small", "large", "other_seed")
     }
     return {"small": found.pop("small"), "committed": base} | found
 

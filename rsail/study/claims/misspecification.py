@@ -302,8 +302,8 @@ CLAIMS = (
     ),
     _claim(
         "On four reference models ρ = {bias} removes filler words: {small} (small), {committed} (committed), {large} "
-        "(large) and {other_seed} (another pretraining seed) per response, {least} to {most} % of what nominal SAIL adds "
-        "({n} paired seeds each)",
+        "(large) and {other_seed} (another pretraining seed) per response, {least} to {most} % of what nominal SAIL "
+        "adds ({n} paired seeds each)",
         reference_models, "Q10", "central", "sizes", key=True,
     ),
 )  # fmt: skip

@@ -107,10 +107,13 @@ def _check_folder(folder: Path) -> None:
     check_sums("model", folder)
 
 
-def save_weights(model: PreTrainedModel, folder: str | Path) -> None:
-    """Write configuration and weights (safetensors); of a model with an adapter, those of the adapter alone."""
-    # peft would ask the hub whether the vocabulary has grown.
-    options = {"save_embedding_layers": False} if has_adapter(model) else {}
+def save_weights(model: PreTrainedModel, folder: str | Path, **options) -> None:
+    """Write configuration and weights (safetensors); of a model with an adapter, those of the adapter alone.
+
+    `options` are those of ``save_pretrained`` of a model without one.
+    """
+    if has_adapter(model):
+        options = {"save_embedding_layers": False}  # peft would ask the hub whether the vocabulary has grown
     with no_progress_bar():
         model.save_pretrained(folder, **options)
 

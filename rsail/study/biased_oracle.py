@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from tqdm import tqdm
 
 from rsail.checks import require
@@ -24,7 +25,7 @@ from rsail.study.results import ResultError, commit, read_result, write_result
 from rsail.study.statistics import Interval, mean_interval, paired_difference
 from rsail.tasks import load_task
 from rsail.training import OnlineConfig, evaluate, train
-from rsail.training.checkpoint import read_log
+from rsail.training.checkpoint import exclusive, read_log
 from rsail.training.measures import decode
 
 NAME = "biased_oracle"
@@ -84,10 +85,10 @@ def _is_made(path: Path, config: OnlineConfig) -> bool:
     return same_code and result["config"] == recorded(config)
 
 
-def run_one(config: OnlineConfig, path: Path, seed: int, *, study: str = NAME) -> dict:
+def run_one(config: OnlineConfig, path: Path, seed: int) -> dict:
     """Train and evaluate one configuration in its output folder, from nothing; write and return its result."""
     run = Path(config.output_dir)
-    shutil.rmtree(run, ignore_errors=True)
+    _empty(run)
     started = time.perf_counter()
     try:
         train(config, progress=False)
@@ -101,7 +102,7 @@ def run_one(config: OnlineConfig, path: Path, seed: int, *, study: str = NAME) -
     }
     result = write_result(
         path,
-        study=study,
+        study=NAME,
         config=recorded(config),
         metrics=metrics,
         history=history,
@@ -109,8 +110,16 @@ def run_one(config: OnlineConfig, path: Path, seed: int, *, study: str = NAME) -
         wall_time=time.perf_counter() - started,
         overwrite=True,
     )
-    shutil.rmtree(run)
+    _empty(run)
+    run.rmdir()
     return result
+
+
+def _empty(run: Path) -> None:
+    """Remove what `run` holds, unless another process trains there now: a `ValueError` then names it."""
+    with exclusive(run):
+        for path in run.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def performance(config: OnlineConfig, run: Path) -> dict[str, float]:
@@ -128,8 +137,8 @@ def performance(config: OnlineConfig, run: Path) -> dict[str, float]:
 def recorded(config: OnlineConfig) -> dict:
     """What a result file keeps of a configuration: not where a run was written, but which weights it began with.
 
-    Groups of settings that change nothing are left out: result files that are older than they stay those of the run.
-    The arithmetic stands by itself, as it has always been in them.
+    Groups of settings that change nothing, and settings that the oracle does not read, are left out: result files that
+    are older than they stay those of the run. The arithmetic stands by itself, as it has always been in them.
     """
     values = config.to_dict()
     del values["output_dir"]
@@ -143,6 +152,8 @@ def recorded(config: OnlineConfig) -> dict:
             del kept[group]
     if config.policy == type(config.policy)(precision=values["precision"]):
         del values["policy"]
+    for name in config.oracle.unread:
+        del values["oracle"][name]
     weights = Path(config.model) / "model.safetensors"
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     return values | {"model": Path(config.model).name, "model_sha256": digest}
@@ -155,7 +166,7 @@ def sample_texts(config: OnlineConfig) -> list[dict]:
     for who, folder in (("reference", config.model), ("policy", Path(config.output_dir) / "model")):
         model, tokenizer = load_model(folder)
         samples = sample(
-            model,
+            model.to(Accelerator().device),
             *encode_prompts(tokenizer, prompts),
             responses_per_prompt=1,
             max_new_tokens=config.max_new_tokens,

@@ -12,8 +12,8 @@ from torch.nn.functional import pad
 from rsail.checks import require
 from rsail.lm import Samples, Share, encode_prompts, sample
 from rsail.oracles import ask, draw_labels, draw_rankings, oracle_scores, rank
-from rsail.training.measures import judge
-from rsail.training.options import EXTRA_FROM, loss_kind, stored_count
+from rsail.training.measures import judge, learned_rewards
+from rsail.training.options import EXTRA_FROM, POLICY_GRADIENTS, loss_kind, stored_count
 from rsail.training.sharding import gathered
 from rsail.training.uncertainty import observe, response_features, uncertainty
 
@@ -169,9 +169,17 @@ def draw(config, state: State, prompts: list[str]) -> Samples:
 
 def _candidate_scores(config, state: State, prompts: list[str], samples: Samples, own) -> np.ndarray:
     """What the oracle makes of each candidate of the prompts `own`, (N, n)."""
-    count = len(samples.response_ids) // len(own)
-    rewards, attributes = judge(state.task, state.tokenizer, [prompts[k] for k in own], samples, count)
-    return oracle_scores(ask(config.oracle, rewards, attributes=attributes).preferences)
+    asked = [prompts[k] for k in own]
+    count = len(samples.response_ids) // len(asked)
+    rewards, attributes = judge(state.task, state.tokenizer, asked, samples, count)
+    learned = learned_rewards(config, state.task, state.tokenizer, asked, samples, count)
+    question = question_of(state, asked, learned)
+    return oracle_scores(ask(config.oracle, rewards, attributes=attributes, **question).preferences)
+
+
+def question_of(state: State, prompts: list[str], learned: np.ndarray | None) -> dict:
+    """What an oracle may ask for besides rewards, attributes and the policy's h."""
+    return {"prompts": prompts, "progress": state.progress, "learned": learned}
 
 
 def accept(scores: np.ndarray, beta: float, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -226,11 +234,11 @@ def make_targets(
 ) -> np.ndarray:
     """What the loss compares the policy with, from the oracle's answer (X, K, K) and the policy's h (X, K, K).
 
-    For losses of pairs: probabilities or labels (X, K, K), as `labels` says. For losses of rewards: the oracle's
-    scores (X, K). For losses of lists: rankings (X, K), by score (``hard``) or drawn.
+    For losses of pairs: probabilities or labels (X, K, K), as `labels` says. For losses of rewards and policy
+    gradients: the oracle's scores (X, K). For losses of lists: rankings (X, K), by score (``hard``) or drawn.
     """
     kind = loss_kind(config.loss)
-    if kind == "reward":
+    if kind in ("reward", *POLICY_GRADIENTS):
         return oracle_scores(preferences)
     if kind == "list":
         scores = oracle_scores(preferences)
@@ -262,9 +270,13 @@ def collect_set(config, state: State, *, offline: bool) -> PairSet:
         samples = _sample(config, state, state.initial, prompts, count, "further")
     else:
         samples = draw(config, state, prompts)
-    rewards, attributes = judge(state.task, state.tokenizer, [prompts[k] for k in own], samples, count)
-    attributes = state.processes.whole(own, {**attributes, "": rewards})
-    answer = ask(config.oracle, attributes.pop(""), attributes=attributes)
+    asked = [prompts[k] for k in own]
+    rewards, attributes = judge(state.task, state.tokenizer, asked, samples, count)
+    learned = learned_rewards(config, state.task, state.tokenizer, asked, samples, count)
+    table = attributes | {".reward": rewards} | ({} if learned is None else {".learned": learned})
+    attributes = state.processes.whole(own, table)
+    rewards, learned = attributes.pop(".reward"), attributes.pop(".learned", None)
+    answer = ask(config.oracle, rewards, attributes=attributes, **question_of(state, prompts, learned))
     labels = "drawn" if config.labels == "policy" else config.labels
     rng = state.generators["offline" if offline else "labels"]
     targets = make_targets(config, answer.preferences, None, rng, labels=labels)

@@ -15,9 +15,10 @@ from rsail.oracles import ask
 from rsail.tasks import Task, load_task
 from rsail.training.checkpoint import read_run
 from rsail.training.config import OnlineConfig, build
-from rsail.training.measures import check_finite, judge, mean, pair_losses, step_table
+from rsail.training.measures import check_finite, judge, learned_rewards, mean, pair_losses, step_table
 from rsail.training.memory import EVALUATION, settings_named
 from rsail.training.processes import ALONE, Processes, check_shares, make_accelerator, make_processes
+from rsail.training.reward_model import load_reward_model
 from rsail.training.sharding import gathered
 
 RESPONSES = 4
@@ -49,6 +50,8 @@ def evaluate(run: str | Path, *, output: str | Path | None = None) -> dict:
         config, record["reference"], run / "model", accelerator.device
     )
     task = load_task(config.task, eval_prompts=config.evaluation_prompts)
+    if config.oracle.kind == "reward_model":
+        task = load_reward_model(config, run, task)
     with settings_named("evaluation", config, EVALUATION):
         metrics = evaluate_policy(config, policy, reference, tokenizer, task, processes)
     if processes.first:
@@ -90,6 +93,8 @@ def evaluate_policy(
     ``fixed/rejected`` are mean log-ratios log pi - log pi_ref of the reference's own responses, the same texts in
     every evaluation, where the oracle prefers one of a pair; ``objective/kl_forward`` is KL(pi_ref || pi) from them.
     ``robust/certificate_gap`` is L^W_rho(P_obs) - L_SAIL(P*), not negative when the oracle is within rho of the truth.
+    An oracle that drifts is that of the last step, in every evaluation: those of one run compare policies, not oracles.
+    ``proxy/reward`` is the reward of the oracle's reward model, where it has one.
 
     Raises `FloatingPointError` naming the metrics that are not finite.
     """
@@ -102,12 +107,13 @@ def evaluate_policy(
     def table(samples: Samples, alone: int = 0) -> dict[str, np.ndarray]:
         tokens, ref_tokens = (response_log_probs(model, *samples) for model in (policy, reference))
         judged = judge(task, tokenizer, asked, samples, RESPONSES, alone)
-        return processes.whole(
-            share.rows, step_table(samples, tokens, ref_tokens, *judged, tokenizer.eos_token_id, RESPONSES)
-        )
+        rows = step_table(samples, tokens, ref_tokens, *judged, tokenizer.eos_token_id, RESPONSES)
+        learned = learned_rewards(config, task, tokenizer, asked, samples, RESPONSES)
+        return processes.whole(share.rows, rows if learned is None else rows | {"learned": learned})
 
     of_own, of_other = table(own, ROWS_ALONE), table(other)
     rewards, ref_rewards = of_own["reward"], of_other["reward"]
+    learned, ref_learned = (t.get("learned") for t in (of_own, of_other))
     attributes, ref_attributes = (
         {name.removeprefix("attribute/"): v for name, v in t.items() if name.startswith("attribute/")}
         for t in (of_own, of_other)
@@ -121,6 +127,8 @@ def evaluate_policy(
         np.concatenate([rewards, ref_rewards], axis=1),
         attributes={k: np.concatenate([attributes[k], ref_attributes[k]], axis=1) for k in attributes},
         pair_scores=scores[:, :, None] - scores[:, None, :],
+        prompts=prompts,
+        learned=None if learned is None else np.concatenate([learned, ref_learned], axis=1),
     )
     first, second = np.triu_indices(RESPONSES, 1)
     pair_score = ratio[:, first] - ratio[:, second]
@@ -145,6 +153,7 @@ def evaluate_policy(
         "robust/penalty": np.abs(pair_score),
         "robust/certificate_gap": robust - true,
         **{f"attribute/{name}": values for name, values in attributes.items()},
+        **({} if learned is None else {"proxy/reward": learned}),
     }
     per_prompt = {
         name: np.asarray(v, dtype=np.float64).reshape(len(prompts), -1).mean(1)

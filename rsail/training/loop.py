@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import pad
 from tqdm import tqdm
 
 from rsail.checks import require
@@ -38,15 +39,16 @@ from rsail.training.checkpoint import (
     open_run,
     save_checkpoint,
 )
-from rsail.training.collection import batch_targets, collect
+from rsail.training.collection import batch_targets, collect, question_of
 from rsail.training.config import OnlineConfig
-from rsail.training.context import batch_context, embedded, group_indices
+from rsail.training.context import Tokens, batch_context, embedded, group_indices
 from rsail.training.evaluation import evaluate_policy
 from rsail.training.logs import check_logs, evaluates, log_digests
-from rsail.training.measures import check_finite, judge, step_metrics, step_table
-from rsail.training.memory import EVALUATION, STEP, STORED, settings_named
+from rsail.training.measures import check_finite, judge, learned_rewards, mean, step_metrics, step_table
+from rsail.training.memory import EVALUATION, FIT, STEP, STORED, settings_named
 from rsail.training.objective import online_loss
 from rsail.training.processes import check_shares, make_accelerator, make_processes
+from rsail.training.reward_model import load_reward_model, make_reward_model
 from rsail.training.sharding import Whole, shard, take_over, whole
 from rsail.training.state import (
     State,
@@ -109,6 +111,10 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
 def _go_on(config, folder, accelerator, processes, models, tokenizer, task, progress, stopping) -> None:
     """Every step after the last checkpoint in `folder`, then the final model. The first process writes all files."""
     policy, initial = models
+    if config.oracle.kind == "reward_model":
+        with settings_named("fit of the reward model", config, FIT):
+            processes.on_first(partial(make_reward_model, config, folder, initial, tokenizer, task))
+        task = load_reward_model(config, folder, task)
     moving = config.collection.reference == "round"
     reference = frozen_copy(policy) if moving else initial
     optimizer = make_optimizer(config, policy)
@@ -171,6 +177,7 @@ def _go_on(config, folder, accelerator, processes, models, tokenizer, task, prog
     steps = range(done + 1, config.steps + 1)
     hidden = True if not processes.first else None if progress is None else not progress
     for step in tqdm(steps, initial=done, total=config.steps, disable=hidden):
+        state.progress = step / config.steps
         if begins_round(config, step):
             with settings_named(f"begin of the round of step {step}", config, STORED):
                 hashes = begin_round(config, state)
@@ -218,6 +225,8 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
         with torch.no_grad():
             ref_tokens = response_log_probs(state.reference, *batch.samples)
         clock.lap("reference")
+        # Rounded weights that were kept while nothing was differentiated may have no gradient (torch issue 112583).
+        torch.clear_autocast_cache()
         with embedded(state.sampler, robust) as inputs, checkpointed(state.sampler, again):
             tokens = response_log_probs(policy, *batch.samples)
     own, compared = batch.own, len(batch.own) * count
@@ -226,35 +235,38 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
     ref_log_probs, ref_further = _per_prompt(ref_tokens, len(own), compared)
     clock.lap("forward")
 
-    # From here on everything is of the prompts of all processes.
     rewards, attributes = judge(state.task, state.tokenizer, batch.own_prompts, samples, count)
-    parts = {"": log_probs, "ref": ref_log_probs, "further": further, "ref_further": ref_further}
+    learned = learned_rewards(config, state.task, state.tokenizer, batch.own_prompts, samples, count)
+    tokens, ref_tokens = tokens[:compared], ref_tokens[:compared]
+    of_tokens = _alike(config, state, tokens, tokens - ref_tokens, samples.response_mask)
+    parts = [
+        log_probs,
+        ref_log_probs,
+        further,
+        ref_further,
+        *(x.view(len(own), count, -1) for x in of_tokens),
+    ]
+    # From here on everything is of the prompts of all processes.
     table = state.processes.whole(
         own,
-        step_table(
-            samples,
-            tokens[:compared],
-            ref_tokens[:compared],
-            rewards,
-            attributes,
-            state.tokenizer.eos_token_id,
-            count,
-        )
-        | {f"with_graph/{name}": part.detach().cpu().numpy() for name, part in parts.items()},
+        step_table(samples, tokens, ref_tokens, rewards, attributes, state.tokenizer.eos_token_id, count)
+        | ({} if learned is None else {"learned": learned})
+        | {f"with_graph/{k}": part.detach().cpu().numpy() for k, part in enumerate(parts)},
     )
-    log_probs, ref_log_probs, further, ref_further = (
-        state.processes.with_graph(own, part, table.pop(f"with_graph/{name}")) for name, part in parts.items()
+    log_probs, ref_log_probs, further, ref_further, *of_tokens = (
+        state.processes.with_graph(own, part, table.pop(f"with_graph/{k}")) for k, part in enumerate(parts)
     )
     attributes = {name: table[f"attribute/{name}"] for name in attributes}
     scores = (log_probs - ref_log_probs).detach().double().cpu().numpy()
     if not np.isfinite(scores).all():  # before the oracle takes them for a wrong argument
         raise NotFinite("log-ratios of the policy must be finite")
     pair_scores = scores[:, :, None] - scores[:, None, :]
-    answer = ask(config.oracle, table["reward"], attributes=attributes, pair_scores=pair_scores)
+    question = question_of(state, batch.prompts, table.pop("learned", None))
+    answer = ask(config.oracle, table["reward"], attributes=attributes, pair_scores=pair_scores, **question)
     targets = batch_targets(config, state, batch, answer.preferences, pair_scores)
     clock.lap("oracle")
 
-    context = batch_context(config, state, batch, further, ref_further, inputs)
+    context = batch_context(config, state, batch, further, ref_further, inputs, Tokens(*of_tokens))
     targets = torch.as_tensor(targets, dtype=log_probs.dtype).to(log_probs.device)
     loss = online_loss(config, log_probs, ref_log_probs, targets, context, measures)
     accelerator.backward(loss * state.processes.count)  # DDP takes the mean of the processes' gradients
@@ -264,6 +276,8 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
     state.optimizer.zero_grad()
     clock.lap("update")
     metrics = step_metrics(config, table, answer)
+    if (learned := question["learned"]) is not None:
+        metrics["proxy/reward"] = mean(learned)
     return {"loss": loss.item(), "grad_norm": float(whole(grad_norm)), **measures, **metrics}, clock.seconds
 
 
@@ -271,6 +285,13 @@ def _per_prompt(tokens: torch.Tensor, prompts: int, compared: int) -> tuple[torc
     """Log-probabilities (N, K) of the compared responses and (N, E) of a term's from those of tokens."""
     sequences = tokens.sum(-1)
     return sequences[:compared].view(prompts, -1), sequences[compared:].view(prompts, -1)
+
+
+def _alike(config, state: State, *of_tokens: torch.Tensor) -> list[torch.Tensor]:
+    """Tables (N, T) with as many columns in every process; what is filled in is behind the end of responses."""
+    if state.processes.count == 1:
+        return list(of_tokens)
+    return [pad(table, (0, config.max_new_tokens - table.shape[1])) for table in of_tokens]
 
 
 LARGE = (
@@ -288,7 +309,7 @@ def make_optimizer(config: OnlineConfig, policy: torch.nn.Module) -> torch.optim
 def check_task(config: OnlineConfig, task) -> None:
     """Raise unless the task offers what the oracle and the reweighting of `config` ask for."""
     known = set(task.attributes([""]))
-    if config.oracle.kind == "bias":
+    if config.oracle.reads_attribute:
         require(
             config.oracle.attribute in known,
             "oracle.attribute",

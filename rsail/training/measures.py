@@ -35,6 +35,14 @@ def judge(
     return rewards.reshape(-1, count), attributes
 
 
+def learned_rewards(config, task, tokenizer, prompts: list[str], samples, count: int) -> np.ndarray | None:
+    """Rewards (X, K) of the reward model by which the oracle answers; None where it answers by the true ones."""
+    if config.oracle.kind != "reward_model":
+        return None
+    repeated = [prompt for prompt in prompts for _ in range(count)]
+    return task.learned(repeated, decode(tokenizer, samples)).reshape(-1, count)
+
+
 def check_rows(task, prompts: list[str], texts: list[str], rewards: np.ndarray, alone: int) -> None:
     """Raise unless about `alone` of the `rewards` (N,) of prompts and responses are those of their rows by themselves.
 

@@ -82,8 +82,8 @@ class Whole:
         value = whole(value)
         return value.cpu() if self.keep else None
 
-    def save_pretrained(self, folder) -> None:
-        self.model.save_pretrained(folder, state_dict=self.weights)
+    def save_pretrained(self, folder, **options) -> None:
+        self.model.save_pretrained(folder, state_dict=self.weights, **options)
 
     def state_dict(self) -> dict:
         """That of the optimizer."""

@@ -175,6 +175,12 @@ def test_another_reference_under_the_same_name_is_refused(trained, reference_fol
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     record["config"]["model"] = str(tmp_path / "reference")
     (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    with pytest.raises(
+        ValueError, match=r"run\.json is damaged.*delete the entry sha256 if the change was meant"
+    ):
+        evaluate(tmp_path / "run")
+    del record["sha256"]
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
     with pytest.raises(ValueError, match="model must be the one that the run started from"):
         evaluate(tmp_path / "run")
 

@@ -73,6 +73,20 @@ FIGURES: dict[str, str] = {
     "training_headline": "08_training",
     "training_diagnostics": "08_training",
     "training_log_probabilities": "08_training",
+    # 09_misspecification (rsail.study.figures.misspecification_exact)
+    "misspecification_central": "09_misspecification",
+    "misspecification_sweeps": "09_misspecification",
+    "misspecification_training": "09_misspecification",
+    "misspecification_radii": "09_misspecification",
+    "misspecification_oracles": "09_misspecification",
+    "misspecification_certificate": "09_misspecification",
+    "misspecification_choice": "09_misspecification",
+    # 09b_language_model (rsail.study.figures.misspecification_lm)
+    "misspecification_lm_training": "09b_language_model",
+    "misspecification_lm_radius": "09b_language_model",
+    "misspecification_lm_oracles": "09b_language_model",
+    "misspecification_lm_methods": "09b_language_model",
+    "misspecification_lm_models": "09b_language_model",
     # 10_real_text_and_scale (rsail.study.figures.cost)
     "cost": "10_real_text_and_scale",
 }

@@ -60,6 +60,9 @@ def test_the_commands_train_and_evaluate(files, capsys, monkeypatch, tmp_path):
     assert len({row["gold/reward"] for row in read_log(run / "metrics.jsonl")}) == 2
     assert main([*evaluate[3:-1], str(run)]) == 0
     assert "gold/preference" in json.loads(capsys.readouterr().out)
+    save(tmp_path / "reward", "llama", labels=1, hidden_act="gelu", tie_word_embeddings=True, head_dim=8)
+    assert main([*evaluate[3:-1], str(run)]) == 2
+    assert "task.prompts.reward_model must be the one that the run asked" in capsys.readouterr().err
 
 
 def test_two_processes_are_launched_by_accelerate(files, tmp_path):

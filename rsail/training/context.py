@@ -100,6 +100,20 @@ def group_indices(task, prompts: list[str]) -> np.ndarray:
     return members.argmax(0)
 
 
+def check_task(config, task) -> None:
+    """Raise unless the task offers what the oracle and the reweighting of `config` ask for."""
+    known = set(task.attributes([""]))
+    if config.oracle.reads_attribute:
+        require(
+            config.oracle.attribute in known,
+            "oracle.attribute",
+            config.oracle.attribute,
+            f"one of {sorted(known)}",
+        )
+    if config.addition.reweighting == "group_robust":
+        group_indices(task, task.train_prompts)
+
+
 @contextlib.contextmanager
 def embedded(model: torch.nn.Module, wanted: bool):
     """A list that receives the embedded tokens (N, L, d) of the forward passes inside, with their graph."""

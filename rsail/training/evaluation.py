@@ -50,6 +50,11 @@ def evaluate(run: str | Path, *, output: str | Path | None = None) -> dict:
         config, record["reference"], run / "model", accelerator.device
     )
     task = load_task(config.task, eval_prompts=config.evaluation_prompts)
+    if task.reward_digest != record.get("reward"):
+        raise ValueError(
+            f"task.prompts.reward_model must be the one that the run asked, got other weights in "
+            f"{config.task.prompts.reward_model}"
+        )
     if config.oracle.kind == "reward_model":
         task = load_reward_model(config, run, task)
     with settings_named("evaluation", config, EVALUATION):

@@ -41,7 +41,7 @@ from rsail.training.checkpoint import (
 )
 from rsail.training.collection import batch_targets, collect, question_of
 from rsail.training.config import OnlineConfig
-from rsail.training.context import Tokens, batch_context, embedded, group_indices
+from rsail.training.context import Tokens, batch_context, check_task, embedded
 from rsail.training.evaluation import evaluate_policy
 from rsail.training.logs import check_logs, evaluates, log_digests
 from rsail.training.measures import check_finite, judge, learned_rewards, mean, step_metrics, step_table
@@ -304,20 +304,6 @@ def make_optimizer(config: OnlineConfig, policy: torch.nn.Module) -> torch.optim
     trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
     fused = sum(parameter.numel() for parameter in trained) >= LARGE or None
     return kind(trained, lr=config.learning_rate, weight_decay=0.0, fused=fused)
-
-
-def check_task(config: OnlineConfig, task) -> None:
-    """Raise unless the task offers what the oracle and the reweighting of `config` ask for."""
-    known = set(task.attributes([""]))
-    if config.oracle.reads_attribute:
-        require(
-            config.oracle.attribute in known,
-            "oracle.attribute",
-            config.oracle.attribute,
-            f"one of {sorted(known)}",
-        )
-    if config.addition.reweighting == "group_robust":
-        group_indices(task, task.train_prompts)
 
 
 class Clock:

@@ -39,6 +39,11 @@ CASES = {
         "method": "copo", "rho": 0.0, "collection": {"candidates": 2, "steps_per_round": 2},
         "addition": {"term_weight": 0.1},
     },
+    "the policy gradient of tokens": {"method": "grpo", "rho": 0.0, "responses_per_prompt": 3},
+    "a reward model, fitted before the run, as the oracle": {
+        "oracle": {"kind": "reward_model", "pairs": 40, "members": 2, "label_bias": 0.2},
+    },
+    "annotators in groups": {"oracle": {"kind": "groups"}},
     "rankings": {"method": "listwise_pl", "responses_per_prompt": 3},
     "an adapter, activations computed again": {
         "model": "qwen3", "labels": "drawn", "policy": {"lora_rank": 2, "gradient_checkpointing": "layers"},

@@ -21,7 +21,6 @@ FSDP = {"sharding": "fsdp"}
 CASES = {
     "the default": {},
     "an odd number of prompts": {"prompts_per_step": 5, "labels": "drawn"},
-    "a baseline of the prompt's own": {"responses_per_prompt": 3, "baseline": "per_response"},
     "half of the prompts offline": {
         "loss": "dpo", "rho": 0.0, "labels": "drawn", "collection": {"offline_share": 0.5, "stored_prompts": 5},
     },
@@ -44,7 +43,6 @@ CASES = {
         "oracle": {"kind": "reward_model", "pairs": 40, "members": 2, "label_bias": 0.2},
     },
     "annotators in groups": {"oracle": {"kind": "groups"}},
-    "rankings": {"method": "listwise_pl", "responses_per_prompt": 3},
     "an adapter, activations computed again": {
         "model": "qwen3", "labels": "drawn", "policy": {"lora_rank": 2, "gradient_checkpointing": "layers"},
     },

@@ -138,13 +138,20 @@ def recorded(config: OnlineConfig) -> dict:
     """What a result file keeps of a configuration: not where a run was written, but which weights it began with.
 
     Groups of settings that change nothing, and settings that the oracle does not read, are left out: result files that
-    are older than they stay those of the run.
+    are older than they stay those of the run. The arithmetic stands by itself, as it has always been in them.
     """
     values = config.to_dict()
     del values["output_dir"]
-    for group in ("collection", "addition"):
-        if getattr(config, group) == type(getattr(config, group))():
-            del values[group]
+    values["precision"] = values["policy"].pop("precision")
+    for kept, owner, group in (
+        (values, config, "collection"),
+        (values, config, "addition"),
+        (values["task"], config.task, "prompts"),
+    ):
+        if getattr(owner, group) == type(getattr(owner, group))():
+            del kept[group]
+    if config.policy == type(config.policy)(precision=values["precision"]):
+        del values["policy"]
     for name in config.oracle.unread:
         del values["oracle"][name]
     weights = Path(config.model) / "model.safetensors"

@@ -30,6 +30,7 @@ from rsail.study.results import ResultError, read_result, write_result
 from rsail.tasks import TaskConfig, pretraining_texts
 from rsail.training import METHODS, OnlineConfig, train
 from rsail.training.checkpoint import read_log
+from rsail.training.options import PolicyConfig
 
 GRACE = 20.0  # seconds between being asked to stop and being killed: a step, and a checkpoint of the largest model
 ATTRIBUTE = {"language": "filler", "imdb": "length"}  # which the biased oracle favors
@@ -179,7 +180,7 @@ def online_config(stage: Stage, scale: Scale, place: Place) -> OnlineConfig:
         learning_rate=size.learning_rate,
         prompts_per_step=scale.prompts,
         max_new_tokens=scale.new_tokens,
-        precision=size.precision,
+        policy=PolicyConfig(precision=size.precision),
         evaluate_every=max(1, scale.steps // 4),
         checkpoint_every=max(1, scale.steps // 2),
         evaluation_prompts=scale.evaluation_prompts,
@@ -231,7 +232,7 @@ def _step_speed(
     load = Workload(
         scale.vocabulary, scale.new_tokens, prompts, hidden=size.hidden, layers=size.layers, heads=size.heads
     )
-    found = measure(load, scale.speed_steps, precision=precision)
+    found = measure(load, scale.speed_steps, policy=PolicyConfig(precision=precision))
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # what the next one finds is what a process of its own would
     return {

@@ -26,7 +26,9 @@ class Basins:
     training: dict[str, np.ndarray]  # measures of the flow's end
 
 
-def basins(bench: Bench, preferences: np.ndarray, *, rho: float, beta: float = BETA, starts: int = 6) -> Basins:
+def basins(
+    bench: Bench, preferences: np.ndarray, *, rho: float, beta: float = BETA, starts: int = 6
+) -> Basins:
     """Descend from the reference, from random starts, and along the gradient flow, on every prompt of the bench."""
     prompts = make_prompts(bench.ref_log_probs, preferences, beta=beta, rho=rho)
     own = solve(prompts)

@@ -81,8 +81,12 @@ def test_flattening_is_flips_at_half_the_weight():
 
 def test_density_of_a_bias_is_one_and_of_flips_less():
     bench = make_bench(SEEDS)
-    found = {name: exact_oracles.density(bench, exact_oracles.observed(SEEDS, name)) for name in ("bias", "flips")}
-    assert found["bias"]["mean"] == pytest.approx(0.15) and found["bias"]["share near the sup"] == pytest.approx(1)
+    found = {
+        name: exact_oracles.density(bench, exact_oracles.observed(SEEDS, name)) for name in ("bias", "flips")
+    }
+    assert found["bias"]["mean"] == pytest.approx(0.15) and found["bias"][
+        "share near the sup"
+    ] == pytest.approx(1)
     assert found["flips"]["mean / sup"] < 0.5 and found["flips"]["share near the sup"] < 0.2
 
 
@@ -90,7 +94,9 @@ def small_sweep(regret) -> Sweep:
     regret = np.array(regret, dtype=float)
     zeros = np.zeros_like(regret)
     rhos = np.linspace(0.0, 0.2, len(regret))
-    return Sweep("bias", "score", rhos, {"regret": regret}, zeros[:, 0], np.array([0.1, 0.2]), zeros, zeros, zeros)
+    return Sweep(
+        "bias", "score", rhos, {"regret": regret}, zeros[:, 0], np.array([0.1, 0.2]), zeros, zeros, zeros
+    )
 
 
 def test_regret_between_radii_is_linear_and_beyond_the_last_constant():
@@ -107,18 +113,22 @@ def test_rules_see_what_they_say_they_see():
     pairs = exact_choice.draw(bench, 0, 20_000, 100)
     assert (pairs.first != pairs.second).all() and len(pairs.second_model) == 10_000
     assert abs(pairs.labels.mean() - pairs.truth.mean()) < 0.02
-    seen = {name: exact_choice.ask(pairs, bench, exact_oracles.observed(SEEDS, name)) for name in ("truth", "bias", "flips")}
+    tables = {name: exact_oracles.observed(SEEDS, name) for name in ("truth", "bias", "flips")}
+    seen = {name: exact_choice.ask(pairs, bench, table) for name, table in tables.items()}
     assert np.allclose(seen["truth"].preferences, pairs.truth)
     rules = exact_choice.RULES
     split, known = rules["gold labels, bins within the attribute's sign"], rules["agreement, openness known"]
     assert split(seen["bias"]) == pytest.approx(0.15, abs=0.04) and split(seen["truth"]) < 0.08
     assert known(seen["flips"]) > 0.1 and known(seen["bias"]) == 0.0  # a shared bias raises agreement
     assert rules["agreement, every disagreement a mistake"](seen["truth"]) > 0.2
-    assert rules["second reward model, median"](seen["truth"]) < rules["second reward model, 90 % quantile"](seen["bias"])
+    median, high = (rules[f"second reward model, {words}"] for words in ("median", "90 % quantile"))
+    assert median(seen["truth"]) < high(seen["bias"])
 
 
 def test_a_cell_is_written_and_read_as_the_same_sweep(tmp_path):
-    cell = Cell("x", {"oracle": "worst case", "objective": "online", "rhos": [0.0, 0.05], "seeds": [100, 101]})
+    cell = Cell(
+        "x", {"oracle": "worst case", "objective": "online", "rhos": [0.0, 0.05], "seeds": [100, 101]}
+    )
     metrics, history = exact_results.run_cell(cell)
     found = exact_results._sweep({"config": cell.config, "metrics": metrics, "history": history})
     direct = sweep((100, 101), "worst case", (0.0, 0.05), objective="online")

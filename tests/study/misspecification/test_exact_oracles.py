@@ -117,11 +117,11 @@ def test_rules_see_what_they_say_they_see():
     seen = {name: exact_choice.ask(pairs, bench, table) for name, table in tables.items()}
     assert np.allclose(seen["truth"].preferences, pairs.truth)
     rules = exact_choice.RULES
-    split, known = rules["gold labels, bins within the attribute's sign"], rules["agreement, openness known"]
+    split, known = rules["gold labels by attribute, worst bin"], rules["two annotators, openness known"]
     assert split(seen["bias"]) == pytest.approx(0.15, abs=0.04) and split(seen["truth"]) < 0.08
     assert known(seen["flips"]) > 0.1 and known(seen["bias"]) == 0.0  # a shared bias raises agreement
-    assert rules["agreement, every disagreement a mistake"](seen["truth"]) > 0.2
-    median, high = (rules[f"second reward model, {words}"] for words in ("median", "90 % quantile"))
+    assert rules["two annotators"](seen["truth"]) > 0.2
+    median, high = (rules[f"second reward model, {words}"] for words in ("median", "90 %"))
     assert median(seen["truth"]) < high(seen["bias"])
 
 

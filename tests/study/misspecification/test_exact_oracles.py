@@ -43,13 +43,11 @@ def test_a_part_of_the_files_is_computed_again(committed, objective):
 def test_the_certificate_holds_where_rho_is_the_deviation_and_stays_below_its_bound(committed):
     for group in committed.values():
         for oracle, found in group.items():
-            shares = exact_oracles.certificate_failures(found)
-            for policy in ("learned", "learned with rho = 0"):
-                assert np.nanmax(shares[f"{policy}, rho >= deviation"]) == 0, oracle
             enough = found.rhos[:, None] >= found.deviation - 1e-9
+            assert min(found.certificate[enough].min(), found.first[enough].min()) > -1e-9, oracle
             assert (found.certificate <= found.slack + 1e-9)[enough].all()
-    below = exact_oracles.certificate_failures(committed["score"]["bias"])["learned, rho < deviation"]
-    assert np.nanmax(below) == 1.0  # it can fail, and does
+    biased = committed["score"]["bias"]
+    assert (biased.certificate[0] < -1e-3).all()  # it can fail, and does
 
 
 def test_the_true_oracle_makes_every_radius_a_cost_without_the_score_term(committed):

@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass as validated
 from rsail import language
 from rsail.checks import require
 from rsail.files import check_sums
+from rsail.prompts import PromptsConfig, read_prompts, surface_attributes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -31,16 +32,23 @@ PathText = Annotated[
 class TaskConfig:
     """Where prompts and gold reward come from."""
 
-    kind: Literal["language", "imdb"] = "language"
-    """The synthetic preference language, or IMDb controlled sentiment."""
+    kind: Literal["language", "imdb", "prompts"] = "language"
+    """The synthetic preference language, IMDb controlled sentiment, or any prompts with a reward model."""
     data: PathText = "stanfordnlp/imdb"
-    """imdb: a hub name, or a folder that holds train.parquet and test.parquet."""
+    """imdb: a hub name, or a folder that holds train.parquet and test.parquet; prompts: a hub name, folder or file."""
     rows: int = Field(2000, ge=20)
-    """imdb: reviews read from each split, drawn with the seed below."""
+    """imdb: reviews read from each split, prompts: rows read; drawn with the seed below."""
     train_prompts: int = Field(512, ge=1)
     """Distinct prompts that training draws from."""
     seed: int = Field(0, ge=0)
     """Draws prompts and rows; apart from the run's seed, so that runs with other seeds see the same task."""
+    prompts: PromptsConfig = PromptsConfig()
+    """prompts: what is read, and the reward model."""
+
+    def __post_init__(self):
+        model, needed = self.prompts.reward_model, self.kind == "prompts"
+        expected = "a folder or hub name with kind 'prompts'" if needed else f"'' with kind {self.kind!r}"
+        require(bool(model) == needed, "prompts.reward_model", model, expected)
 
 
 @dataclass(frozen=True)
@@ -61,11 +69,13 @@ class Task:
     attributes: Callable[[list[str]], dict[str, np.ndarray]]
     groups: Callable[[list[str]], dict[str, np.ndarray]]
     learned: Callable[[list[str], list[str]], np.ndarray] | None = None
+    reward_digest: str | None = None  # identity of a reward that is a model, kept through resume
 
 
 def load_task(config: TaskConfig, *, eval_prompts: int) -> Task:
     """Build the task of `config` with `eval_prompts` held-out prompts."""
-    return {"language": _language_task, "imdb": _imdb_task}[config.kind](config, eval_prompts)
+    kinds = {"language": _language_task, "imdb": _imdb_task, "prompts": _prompts_task}
+    return kinds[config.kind](config, eval_prompts)
 
 
 def _language_task(config: TaskConfig, eval_prompts: int) -> Task:
@@ -94,31 +104,36 @@ def read_imdb(data: str, split: str, rows: int, seed: int) -> tuple[list[str], n
     by the program sha256sum): a file with a wrong bit may still be readable. Raises `FileNotFoundError` or
     `ValueError` when the file is missing, damaged or has other columns.
     """
-    import datasets
-
-    datasets.disable_progress_bars()
     folder = Path(data)
     if folder.exists() or data.startswith((".", "/")):
-        path = folder / f"{split}.parquet"
-        if not path.is_file():
-            raise FileNotFoundError(f"task.data must be a folder that holds {path.name}, got {folder}")
-        check_sums("task.data", folder)
-        try:
-            table = datasets.load_dataset("parquet", data_files={split: str(path)}, split=split)
-        except (
-            Exception
-        ) as error:  # what the library makes of a wrong bit is anything, AttributeError included
-            raise ValueError(f"task.data holds a damaged file: {path} ({error.__cause__ or error})") from None
+        table = _read_parquet(folder, split)
     else:
-        table = datasets.load_dataset(data, split=split)
+        import datasets  # here: a folder is read without it
+
+        datasets.disable_progress_bars()
+        table = datasets.load_dataset(data, split=split).data.table
     require(
         {"text", "label"} <= set(table.column_names),
         "task.data", table.column_names, "a data set with the columns text and label",
     )  # fmt: skip
-    table = table.shuffle(seed=seed).select(range(min(rows, len(table))))
-    labels = np.asarray(table["label"])
+    table = table.take(np.random.default_rng(seed).permutation(len(table))[:rows])
+    labels = table["label"].to_numpy()
     require(set(np.unique(labels)) == {0, 1}, "task.data", f"labels {np.unique(labels)}", "labels 0 and 1")
-    return [text.replace("<br />", " ") for text in table["text"]], labels
+    return [text.replace("<br />", " ") for text in table["text"].to_pylist()], labels
+
+
+def _read_parquet(folder: Path, split: str):
+    """The Arrow table of ``<split>.parquet`` in `folder`."""
+    import pyarrow.parquet
+
+    path = folder / f"{split}.parquet"
+    if not path.is_file():
+        raise FileNotFoundError(f"task.data must be a folder that holds {path.name}, got {folder}")
+    check_sums("task.data", folder)
+    try:
+        return pyarrow.parquet.read_table(path)
+    except Exception as error:  # what the library makes of a wrong bit is anything, AttributeError included
+        raise ValueError(f"task.data holds a damaged file: {path} ({error})") from None
 
 
 @dataclass(frozen=True)
@@ -191,6 +206,31 @@ def _imdb_task(config: TaskConfig, eval_prompts: int) -> Task:
     )
 
 
+def _prompts_task(config: TaskConfig, eval_prompts: int) -> Task:
+    """Prompts of a data set, the last ones held out; the reward is a model's."""
+    found, needed = (
+        read_prompts(config.data, config.prompts, config.rows, config.seed),
+        config.train_prompts + eval_prompts,
+    )
+    require(
+        len(found) >= needed,
+        "task.rows",
+        config.rows,
+        f"enough for {needed} distinct prompts, not {len(found)}",
+    )
+    from rsail.lm.reward_model import RewardModel
+
+    reward = RewardModel(config.prompts.reward_model, batch=config.prompts.reward_batch)
+    return Task(
+        found[: config.train_prompts],
+        found[config.train_prompts : needed],
+        reward,
+        surface_attributes,
+        lambda prompts: {"all": np.ones(len(prompts), dtype=bool)},
+        reward_digest=reward.digest,
+    )
+
+
 def pretraining_texts(
     config: TaskConfig, count: int, *, vocabulary: int = 4000
 ) -> tuple[list[tuple[str, str]], PreTrainedTokenizerFast]:
@@ -198,6 +238,12 @@ def pretraining_texts(
 
     The language brings its own tokenizer; for imdb a byte-level BPE of `vocabulary` tokens is trained on the texts.
     """
+    require(
+        config.kind != "prompts",
+        "task.kind",
+        config.kind,
+        "language or imdb, whose texts can be pretrained on",
+    )
     if config.kind == "language":
         settings = language.LanguageConfig(seed=config.seed)
         pairs = [(language.format_prompt(p), r) for p, r in language.corpus(settings, count)]

@@ -6,6 +6,7 @@ import contextlib
 import weakref
 
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from rsail.checks import require
 from rsail.lm.chosen import chosen_log_probs
@@ -71,10 +72,17 @@ def has_hooks(module: torch.nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__)
 
 
+def _whole(model: torch.nn.Module) -> torch.nn.Module:
+    """The model in DDP, which leaves its weights whole and adds up their gradients, in whichever pass they arise."""
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
 def _output_layer(model: torch.nn.Module) -> torch.nn.Linear | None:
     """The layer that makes the logits, None if it is no plain matrix or known not to be the last step."""
+    model = _whole(model)
     head = getattr(model, "get_output_embeddings", lambda: None)()
-    plain = type(head) is torch.nn.Linear and not has_hooks(head) and model not in _NOT_PLAIN
+    whole = not hasattr(model, "set_reshard_after_forward")  # FSDP puts a weight together for its pass alone
+    plain = type(head) is torch.nn.Linear and not has_hooks(head) and model not in _NOT_PLAIN and whole
     return head if plain else None
 
 
@@ -84,7 +92,7 @@ def _last_hidden(model: torch.nn.Module, head: torch.nn.Linear, inputs: dict) ->
         logits = model(**inputs).logits
     if len(seen) == 1 and logits is seen[0]:
         return logits
-    _NOT_PLAIN.add(model)
+    _NOT_PLAIN.add(_whole(model))
     return None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rsail.study import pages
-from rsail.study.claims import convergence, cost, finite, methods, training, transformer
+from rsail.study.claims import convergence, cost, finite, methods, misspecification, training, transformer
 from rsail.study.claims.claim import KINDS, NO_QUESTION, QUESTIONS, Claim, Finding
 from rsail.study.display import markdown_table
 from rsail.study.paths import RESULTS_DIR, ROOT
@@ -15,20 +15,11 @@ from rsail.study.paths import RESULTS_DIR, ROOT
 ANSWERED_IN = {
     "Q1": "02_numerical_check",
     "Q2": "02_numerical_check",
-    **dict.fromkeys(("Q3", "Q4", "Q5", "Q7", "Q8", "Q9"), "09_misspecification"),
+    **dict.fromkeys(("Q3", "Q4", "Q5", "Q7", "Q8", "Q9", "Q10"), "09b_language_model"),
     "Q6": "08_training",
-    "Q10": "10_real_text_and_scale",
 }
-OPEN = {
-    "Q3": "other mistakes of the oracle, other radii",
-    "Q4": "a language model",
-    "Q5": "a language model",
-    "Q7": "a language model under other mistakes and radii",
-    "Q8": "a language model",
-    "Q9": "a language model",
-    "Q10": "more than one size",
-}
-MODULES = (transformer, finite, convergence, methods, training, cost)
+OPEN: dict[str, str] = {}
+MODULES = (transformer, finite, convergence, methods, training, misspecification, cost)
 _ORDER = (*QUESTIONS, NO_QUESTION)
 CLAIMS: tuple[Claim, ...] = tuple(
     sorted((claim for module in MODULES for claim in module.CLAIMS), key=lambda c: _ORDER.index(c.question))

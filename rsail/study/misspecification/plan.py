@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from rsail.checks import one_of
 from rsail.study.biased_oracle import BIAS, MODEL, recorded
-from rsail.study.misspecification.models import BASE, recipe
+from rsail.study.misspecification.models import BASE, RECIPES, recipe
 from rsail.study.sweeps import Cell
 from rsail.training import OnlineConfig, method_config
 
@@ -53,21 +53,16 @@ def _truth() -> dict[str, OnlineConfig]:
     return rows | {f"online_rho{rho:.2f}": _base(rho=rho, score_weight=0.0, **right) for rho in (0.0, 0.15)}
 
 
-_THREE = {"nominal": {}, "robust": {"rho": BIAS}, "beta": {"beta": 0.4}}
+_BOTH = {"nominal": {}, "robust": {"rho": BIAS}}
 
 
 def _sizes() -> dict[str, tuple[str, OnlineConfig]]:
-    sizes = {
-        f"{m}_{s}": (m, _base(**settings, **SELDOM))
-        for m in ("small", "large")
-        for s, settings in _THREE.items()
+    return {
+        f"{model}_{who}": (model, _base(**settings, **SELDOM))
+        for model in RECIPES
+        if model != BASE
+        for who, settings in _BOTH.items()
     }
-    others = {
-        f"{m}_{s}": (m, _base(**_THREE[s], **SELDOM))
-        for m in ("other_1", "other_2")
-        for s in ("nominal", "robust")
-    }
-    return sizes | others
 
 
 def _kinks() -> dict[str, OnlineConfig]:
@@ -149,10 +144,27 @@ def _methods() -> dict[str, OnlineConfig]:
 
 
 # Of each method the value with the most gold on requests in part tuning, mean of its two seeds.
-CHOSEN: dict[str, float] = {}
+CHOSEN: dict[str, float] = {
+    "online_dpo": 0.2,
+    "robust_drawn": 0.05,
+    "cdpo": 0.3,
+    "rdpo": 0.05,
+    "ipo": 0.05,
+    "dpo_pro": 0.05,
+    "dr_dpo": 3.0,
+    "kldpo": 0.3,
+    "chi2_rebel": 0.1,
+    "xpo": 0.001,
+    "sail_ddp": 0.2,
+    "sail_dpp": 0.4,
+    "sail_dpr": 0.2,
+    "rloo": 0.1,
+    "grpo": 0.1,
+}
 
 PARTS = {
-    "central": _central, "truth": _truth, "sizes": _sizes, "oracles": _oracles, "tuning": _tuning, "kinks": _kinks,
+    "central": _central, "truth": _truth, "sizes": _sizes, "oracles": _oracles, "tuning": _tuning, "methods": _methods,
+    "kinks": _kinks,
 }  # fmt: skip
 
 

@@ -159,6 +159,13 @@ def recorded(config: OnlineConfig) -> dict:
     return values | {"model": Path(config.model).name, "model_sha256": digest}
 
 
+def settings_of(values: dict) -> dict:
+    """The settings of `OnlineConfig` that `recorded` kept, but those of its folders and its model."""
+    values = {key: value for key, value in values.items() if key not in ("model", "model_sha256")}
+    precision = values.pop("precision")
+    return values | {"policy": {**values.get("policy", {}), "precision": precision}}
+
+
 def sample_texts(config: OnlineConfig) -> list[dict]:
     """One response of the reference and one of the trained policy to each of a few held-out prompts."""
     task = load_task(config.task, eval_prompts=config.evaluation_prompts)

@@ -66,8 +66,7 @@ def _run(options: argparse.Namespace) -> int:
 
     from rsail.checks import one_of
     from rsail.study.gpu.lanes import run_part
-    from rsail.study.gpu.plan import LARGE, TINY, parts
-    from rsail.study.gpu.stages import Place
+    from rsail.study.gpu.plan import LARGE, TINY, Place, parts
 
     scale = TINY if options.tiny else LARGE
     plan = parts(scale)

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
+import meeting
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -21,8 +22,7 @@ from rsail.study.cost.floor import phase_costs
 from rsail.study.cost.steps import PHASES
 from rsail.study.cost.workload import PROMPT_WORDS, Workload, build_model
 from rsail.study.gpu import lanes, packed, report, stages, utilisation
-from rsail.study.gpu.plan import LARGE, METHODS, TINY, Stage, parts
-from rsail.study.gpu.stages import Place
+from rsail.study.gpu.plan import LARGE, METHODS, TINY, Place, Stage, parts
 from rsail.study.paths import ROOT
 from rsail.study.results import ResultError, read_result
 from rsail.training import loop
@@ -166,6 +166,15 @@ def test_the_board_learns_how_long_stages_take_and_skips_what_lacks_its_model():
         "seconds": 0.0,
         "reason": "m: failed",
     }
+
+
+def test_stages_run_in_processes_of_their_own_at_the_same_time(monkeypatch, tmp_path):
+    monkeypatch.setattr(lanes, "work", meeting.meet)
+    part = replace(PLAN["language"], stages=(stage("a"), stage("b"), stage("c"), stage("d")), lanes=2)
+    ended = lanes.run_part(part, TINY, Place(tmp_path))
+    assert [entry["state"] for entry in ended.values()] == ["done"] * 4
+    processes = {int((tmp_path / name).read_text()) for name in "abcd"}
+    assert len(processes) == 2 and os.getpid() not in processes
 
 
 def test_a_process_that_dies_takes_its_stage_with_it_and_no_other(monkeypatch, tmp_path, capsys):

@@ -28,6 +28,15 @@ AXES = {
 LINES = (
     (BLACK, "-"), (ORANGE, "-."), (GREEN, "--"), (VERMILION, "-"), (BLUE, "--"), (PINK, ":"), (SKY, "-."),
 )  # fmt: skip
+ORACLES = {
+    "truth": (BLACK, "-"),
+    "flips": (ORANGE, "-."),
+    "flatten": (GREEN, "--"),
+    "bias": (VERMILION, "-"),
+    "groups": (BLUE, "--"),
+    "cycle": (PINK, ":"),
+    "worst case": (SKY, "-."),
+}
 PANELS = (("gold", "spurious"), ("kl", "spurious"), ("kl", "gold"))  # x, y
 
 
@@ -196,7 +205,8 @@ def oracles(data: dict) -> Figure:
         "gold": "gold reward,\nprompts with a preference",
         "spurious": "spurious effect,\nprompts without one",
     }
-    for (oracle, found), (color, style) in zip(data["names"].items(), LINES, strict=False):
+    for oracle, found in data["names"].items():
+        color, style = ORACLES[oracle]
         for ax, name in zip(axes, labels, strict=True):
             band = found[name]
             ax.fill_between(data["rhos"], band["low"], band["high"], color=color, alpha=0.12, lw=0)
@@ -223,7 +233,7 @@ def certificate(data: dict) -> Figure:
             zip(found["ratio"], found["first"], found["gap"], strict=True)
         ):
             for values, color, words in (
-                (first, VERMILION, "policy of rho = 0"),
+                (first, VERMILION, r"policy of $\rho$ = 0"),
                 (gap, BLUE, "policy learned"),
             ):
                 label = None if k else words
@@ -247,17 +257,18 @@ def choice(data: dict) -> Figure:
     """
     data = rounded(data)
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 3.3), width_ratios=(1, 1.35))
-    for (oracle, found), (color, style) in zip(data["wrong"].items(), LINES, strict=False):
+    for oracle, found in data["wrong"].items():
+        color, style = ORACLES[oracle]
         places = np.arange(len(found["factor"]))
         left.errorbar(
             places, found["mean"], _errors(found), color=color, ls=style, marker="o", ms=3, elinewidth=0.7, label=oracle
         )  # fmt: skip
         left.set_xticks(places, [f"{factor:g}" for factor in found["factor"]])
     left.set(xlabel=r"$\rho$ / true deviation", ylabel="regret beyond the best radius of the grid")
-    left.legend(loc="best")
     rows = np.arange(len(data["rules"]))
     count = len(data["oracles"])
-    for k, (oracle, (color, _)) in enumerate(zip(data["oracles"], LINES, strict=False)):
+    for k, oracle in enumerate(data["oracles"]):
+        color, _ = ORACLES[oracle]
         costs = [found["cost"] for found in data["rules"].values()]
         mean, low, high = (np.array([cost[key][k] for cost in costs]) for key in ("mean", "low", "high"))
         shift = 0.7 * (k - (count - 1) / 2) / count
@@ -270,6 +281,11 @@ def choice(data: dict) -> Figure:
     right.axvline(0, color=GREY, lw=0.6, ls=":")
     right.set_xlabel("regret beyond the best radius of the grid")
     _letters((left, right))
+    handles = dict(
+        pair for ax in (right, left) for pair in zip(*reversed(ax.get_legend_handles_labels()), strict=True)
+    )
+    named = [oracle for oracle in ORACLES if oracle in handles]
+    fig.legend([handles[oracle] for oracle in named], named, loc="outside lower center", ncols=7)
     return fig
 
 

@@ -14,8 +14,8 @@ from rsail.checks import positive, require
 from rsail.files import write_atomically
 from rsail.study.cost.steps import environment
 from rsail.study.gpu.packed import pack
-from rsail.study.gpu.plan import Part, Scale, Stage
-from rsail.study.gpu.stages import Place, is_done, work
+from rsail.study.gpu.plan import Part, Place, Scale, Stage
+from rsail.study.gpu.stages import is_done, work
 
 MARGIN = 10.0  # seconds at the end of a part, to end processes and to pack the results
 ENOUGH = ("done", "kept")

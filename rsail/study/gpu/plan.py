@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from rsail.checks import one_of
-from rsail.study.cost.workload import Workload
 
 METHODS = ("nominal", "robust", "online_dpo")
 TASKS = ("language", "imdb")
@@ -119,6 +119,23 @@ class Part:
     stages: tuple[Stage, ...]
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a stage finds its data and leaves its files."""
+
+    output: Path
+    imdb: str | None = None  # a folder with train.parquet and test.parquet
+
+    def result(self, stage: Stage) -> Path:
+        return self.output / "results" / f"{stage.name}.json"
+
+    def run(self, stage: Stage) -> Path:
+        return self.output / "runs" / stage.name
+
+    def model(self, stage: Stage) -> Path:
+        return self.output / "models" / f"{stage.task}_{stage.size}"
+
+
 def parts(scale: Scale) -> dict[str, Part]:
     """All parts in their order. Those that train begin with the models that they need, which are kept once made."""
     stages = {
@@ -148,10 +165,3 @@ def _runs(scale: Scale, task: str) -> Iterator[Stage]:
                     "train", size.name, size.seconds["train"], task, method, seed,
                     needs=f"model_{task}_{size.name}",
                 )  # fmt: skip
-
-
-def workload(scale: Scale, size: Size, prompts: int) -> Workload:
-    """The fixed amount of work at which the speed of a size is measured."""
-    return Workload(
-        scale.vocabulary, scale.new_tokens, prompts, hidden=size.hidden, layers=size.layers, heads=size.heads
-    )

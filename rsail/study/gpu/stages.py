@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -21,9 +21,10 @@ from rsail.lm.pretraining import PretrainConfig, examples, pretrain
 from rsail.stopping import Terminated
 from rsail.study import biased_oracle
 from rsail.study.cost.steps import measure
+from rsail.study.cost.workload import Workload
 from rsail.study.gpu import utilisation
 from rsail.study.gpu.packed import NAME
-from rsail.study.gpu.plan import Scale, Size, Stage, workload
+from rsail.study.gpu.plan import Place, Scale, Size, Stage
 from rsail.study.memory import peak_bytes, reset_peak
 from rsail.study.results import ResultError, read_result, write_result
 from rsail.tasks import TaskConfig, pretraining_texts
@@ -39,23 +40,6 @@ SETTINGS = {
     "online_dpo": {"rho": 0.0, **METHODS["online_dpo"]},
 }
 ROWS = 256  # texts whose loss is computed at a time
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a stage finds its data and leaves its files."""
-
-    output: Path
-    imdb: str | None = None  # a folder with train.parquet and test.parquet
-
-    def result(self, stage: Stage) -> Path:
-        return self.output / "results" / f"{stage.name}.json"
-
-    def run(self, stage: Stage) -> Path:
-        return self.output / "runs" / stage.name
-
-    def model(self, stage: Stage) -> Path:
-        return self.output / "models" / f"{stage.task}_{stage.size}"
 
 
 def is_done(stage: Stage, place: Place) -> bool:
@@ -245,7 +229,9 @@ def _step_speed(
     size: Size, scale: Scale, prompts: int, precision: str, best: float, stated: float | None
 ) -> dict:
     """Seconds per phase, tokens per second, bytes, and utilisation of one batch size in one precision."""
-    load = workload(scale, size, prompts)
+    load = Workload(
+        scale.vocabulary, scale.new_tokens, prompts, hidden=size.hidden, layers=size.layers, heads=size.heads
+    )
     found = measure(load, scale.speed_steps, policy=PolicyConfig(precision=precision))
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # what the next one finds is what a process of its own would

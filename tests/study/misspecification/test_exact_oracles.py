@@ -43,13 +43,11 @@ def test_a_part_of_the_files_is_computed_again(committed, objective):
 def test_the_certificate_holds_where_rho_is_the_deviation_and_stays_below_its_bound(committed):
     for group in committed.values():
         for oracle, found in group.items():
-            shares = exact_oracles.certificate_failures(found)
-            for policy in ("learned", "learned with rho = 0"):
-                assert np.nanmax(shares[f"{policy}, rho >= deviation"]) == 0, oracle
             enough = found.rhos[:, None] >= found.deviation - 1e-9
+            assert min(found.certificate[enough].min(), found.first[enough].min()) > -1e-9, oracle
             assert (found.certificate <= found.slack + 1e-9)[enough].all()
-    below = exact_oracles.certificate_failures(committed["score"]["bias"])["learned, rho < deviation"]
-    assert np.nanmax(below) == 1.0  # it can fail, and does
+    biased = committed["score"]["bias"]
+    assert (biased.certificate[0] < -1e-3).all()  # it can fail, and does
 
 
 def test_the_true_oracle_makes_every_radius_a_cost_without_the_score_term(committed):
@@ -117,11 +115,11 @@ def test_rules_see_what_they_say_they_see():
     seen = {name: exact_choice.ask(pairs, bench, table) for name, table in tables.items()}
     assert np.allclose(seen["truth"].preferences, pairs.truth)
     rules = exact_choice.RULES
-    split, known = rules["gold labels, bins within the attribute's sign"], rules["agreement, openness known"]
+    split, known = rules["gold labels by attribute, worst bin"], rules["two annotators, openness known"]
     assert split(seen["bias"]) == pytest.approx(0.15, abs=0.04) and split(seen["truth"]) < 0.08
     assert known(seen["flips"]) > 0.1 and known(seen["bias"]) == 0.0  # a shared bias raises agreement
-    assert rules["agreement, every disagreement a mistake"](seen["truth"]) > 0.2
-    median, high = (rules[f"second reward model, {words}"] for words in ("median", "90 % quantile"))
+    assert rules["two annotators"](seen["truth"]) > 0.2
+    median, high = (rules[f"second reward model, {words}"] for words in ("median", "90 %"))
     assert median(seen["truth"]) < high(seen["bias"])
 
 

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rsail.checks import require
 from rsail.lm.reader import make_reader
+from rsail.lm.scoring import check_padding
 
 
 class Samples(NamedTuple):
@@ -48,8 +49,10 @@ def encode_prompts(
 def check_prompts(
     model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, prompts: list[str], max_new_tokens: int
 ) -> None:
-    """Raise `ValueError` if a prompt is empty, or if the longest one and its response are too long for the model."""
+    """Raise `ValueError` if a prompt is empty, if the longest one and its response are too long for the model, or if
+    the model's log-probabilities depend on the padding."""
     check_length(model, encode_prompts(tokenizer, prompts)[1], max_new_tokens)
+    check_padding(model, *encode_prompts(tokenizer, prompts[:1]))
 
 
 def check_length(model: torch.nn.Module, prompt_mask: torch.Tensor, max_new_tokens: int) -> None:

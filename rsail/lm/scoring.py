@@ -13,6 +13,7 @@ from rsail.lm.chosen import chosen_log_probs
 
 # Fewer logits than this (4 MiB in float32) are cheaper to hold than to compute twice.
 FEW_LOGITS = 2**20
+PADDING, PADDING_TOLERANCE = 3, 1e-3  # tokens, nats: rounding of float32 stays below 1e-5
 _NOT_PLAIN: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
 
 
@@ -65,6 +66,25 @@ def response_log_probs(
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
     chosen = logits.gather(-1, response_ids.unsqueeze(-1)).squeeze(-1)
     return (chosen - logits.logsumexp(-1)) * response_mask
+
+
+@torch.no_grad()
+def check_padding(model: torch.nn.Module, prompt_ids: torch.Tensor, prompt_mask: torch.Tensor) -> None:
+    """Raise `ValueError` if padding on the left changes the log-probabilities of one prompt (1, P) after itself.
+
+    Some architectures (BART's decoder, RWKV) take no position ids or no mask, so that a batch is not what its rows are.
+    """
+    device = next(model.parameters()).device
+    ids, mask = prompt_ids.to(device), prompt_mask.to(device)
+    pad = torch.zeros_like(ids[:, :1]).expand(-1, PADDING)
+    alone = response_log_probs(model, ids, mask, ids, mask)
+    padded = response_log_probs(model, torch.cat([pad, ids], 1), torch.cat([pad, mask], 1), ids, mask)
+    away = float(torch.linalg.vector_norm(alone - padded, ord=torch.inf))
+    require(
+        away <= PADDING_TOLERANCE,
+        "model", type(model).__name__,
+        f"one whose log-probabilities do not depend on the padding; {PADDING} pads change them by {away:.2g} nats",
+    )  # fmt: skip
 
 
 def has_hooks(module: torch.nn.Module) -> bool:

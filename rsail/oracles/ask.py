@@ -59,25 +59,31 @@ def ask(
     *,
     attributes: Mapping[str, np.ndarray] | None = None,
     pair_scores=None,
+    oracle_rewards=None,
 ) -> Answer:
     """Preferences of the oracle `config` over K responses to each of X prompts, and their deviation.
 
     `rewards` (X, K) are the true ones; `attributes` maps names to (X, K) (needed by ``bias``); `pair_scores`
-    (X, K, K) is the current policy's h (needed by ``worst_case``). Raises ValueError for what is missing or
-    does not fit.
+    (X, K, K) is the current policy's h (needed by ``worst_case``). An oracle that does not know the true rewards
+    compares by `oracle_rewards` (X, K), and is as wrong as they are before `config` is applied to what it says.
+    Raises ValueError for what is missing or does not fit.
     """
     true = truth(rewards)
+    own = true if oracle_rewards is None else truth(oracle_rewards)
+    require(
+        own.shape == true.shape, "oracle_rewards.shape", np.shape(oracle_rewards), f"{np.shape(rewards)}"
+    )
     if config.kind == "flip":
-        observed = flip(true, config.strength)
+        observed = flip(own, config.strength)
     elif config.kind == "bias":
         require(attributes is not None, "attributes", None, "a dict of (X, K) arrays for kind bias")
         one_of("attribute", config.attribute, attributes)
-        observed = bias(true, attributes[config.attribute], config.strength)
+        observed = bias(own, attributes[config.attribute], config.strength)
     elif config.kind == "worst_case":
         require(pair_scores is not None, "pair_scores", None, "(X, K, K) for kind worst_case")
-        observed = worst_case(true, pair_scores, config.strength)
+        observed = worst_case(own, pair_scores, config.strength)
     elif config.kind == "flatten":
-        observed = flatten(true, config.strength)
+        observed = flatten(own, config.strength)
     else:
-        observed = true
+        observed = own
     return Answer(observed, true, sup_deviation(observed, true))

@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 from rsail.checks import require
 from rsail.lm import Samples, encode_prompts, sample
 from rsail.oracles import ask, draw_labels, draw_rankings, oracle_scores, rank
-from rsail.training.measures import judge
+from rsail.training.measures import judge, judge_as_oracle
 from rsail.training.options import EXTRA_FROM, loss_kind, stored_count
 from rsail.training.uncertainty import observe, response_features, uncertainty
 
@@ -143,7 +143,9 @@ def _candidate_scores(config, state: State, prompts: list[str], samples: Samples
     """What the oracle makes of each candidate, (X, n)."""
     count = len(samples.response_ids) // len(prompts)
     rewards, attributes = judge(state.task, state.tokenizer, prompts, samples, count)
-    return oracle_scores(ask(config.oracle, rewards, attributes=attributes).preferences)
+    own = judge_as_oracle(state.task, state.tokenizer, prompts, samples, count)
+    answer = ask(config.oracle, rewards, attributes=attributes, oracle_rewards=own)
+    return oracle_scores(answer.preferences)
 
 
 def accept(scores: np.ndarray, beta: float, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -232,7 +234,8 @@ def collect_set(config, state: State, *, offline: bool) -> PairSet:
     else:
         samples = draw(config, state, prompts)
     rewards, attributes = judge(state.task, state.tokenizer, prompts, samples, count)
-    answer = ask(config.oracle, rewards, attributes=attributes)
+    own = judge_as_oracle(state.task, state.tokenizer, prompts, samples, count)
+    answer = ask(config.oracle, rewards, attributes=attributes, oracle_rewards=own)
     labels = "drawn" if config.labels == "policy" else config.labels
     rng = state.generators["offline" if offline else "labels"]
     targets = make_targets(config, answer.preferences, None, rng, labels=labels)

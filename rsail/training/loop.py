@@ -41,7 +41,7 @@ from rsail.training.collection import batch_targets, collect
 from rsail.training.config import OnlineConfig
 from rsail.training.context import batch_context, embedded, group_indices
 from rsail.training.evaluation import evaluate_policy
-from rsail.training.measures import check_finite, judge, step_metrics
+from rsail.training.measures import check_finite, judge, judge_as_oracle, step_metrics
 from rsail.training.memory import EVALUATION, STEP, STORED, settings_named
 from rsail.training.objective import online_loss
 from rsail.training.state import State, begin_round, begin_run, begins_round, parts_of, restore_parts
@@ -65,7 +65,7 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
     accelerator = Accelerator(mixed_precision="no")  # `online_step` lowers the precision where it is asked to
     require(accelerator.num_processes == 1, "number of processes", accelerator.num_processes, "1")
     policy, tokenizer = load_model(config.model)
-    task = load_task(config.task, eval_prompts=config.evaluation_prompts)
+    task = load_task(config.task, eval_prompts=config.evaluation_prompts, tokenizer=tokenizer)
     check_task(config, task)
     check_prompts(policy, tokenizer, task.train_prompts + task.eval_prompts, config.max_new_tokens)
     settings = {k: v for k, v in config.to_dict().items() if k != "output_dir"}
@@ -179,7 +179,13 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
     if not np.isfinite(scores).all():  # before the oracle takes them for a wrong argument
         raise NotFinite("log-ratios of the policy must be finite")
     pair_scores = scores[:, :, None] - scores[:, None, :]
-    answer = ask(config.oracle, rewards, attributes=attributes, pair_scores=pair_scores)
+    answer = ask(
+        config.oracle,
+        rewards,
+        attributes=attributes,
+        pair_scores=pair_scores,
+        oracle_rewards=judge_as_oracle(state.task, state.tokenizer, batch.prompts, samples, count),
+    )
     targets = batch_targets(config, state, batch, answer.preferences, pair_scores)
     clock.lap("oracle")
 

@@ -35,6 +35,18 @@ def judge(
     return rewards.reshape(-1, count), attributes
 
 
+def judge_as_oracle(task, tokenizer, prompts: list[str], samples, count: int) -> np.ndarray | None:
+    """Rewards (X, K) by which the oracle compares the responses; None where it knows the true ones."""
+    if task.oracle_reward is None:
+        return None
+    repeated = [prompt for prompt in prompts for _ in range(count)]
+    rewards = finite("oracle_reward", task.oracle_reward(repeated, decode(tokenizer, samples)))
+    require(
+        rewards.shape == (len(repeated),), "oracle_reward.shape", rewards.shape, f"({len(repeated)},)"
+    )
+    return rewards.reshape(-1, count)
+
+
 def check_rows(task, prompts: list[str], texts: list[str], rewards: np.ndarray, alone: int) -> None:
     """Raise unless about `alone` of the `rewards` (N,) of prompts and responses are those of their rows by themselves.
 

@@ -363,7 +363,7 @@ def test_samples_reach_the_loss_as_the_token_ids_that_were_drawn(run, monkeypatc
 
 
 def with_task(monkeypatch, **changes):
-    def load(config, *, eval_prompts):
+    def load(config, *, eval_prompts, tokenizer):
         return dataclasses.replace(load_task(config, eval_prompts=eval_prompts), **changes)
 
     monkeypatch.setattr(loop, "load_task", load)

@@ -16,7 +16,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,7 +90,9 @@ class SentimentReward:
         return cls(
             {
                 word: float(
-                    np.log((counts[1][word] + smoothing) / positive / ((counts[0][word] + smoothing) / negative))
+                    np.log(
+                        (counts[1][word] + smoothing) / positive / ((counts[0][word] + smoothing) / negative)
+                    )
                 )
                 for word in counts[0].keys() | counts[1].keys()
             }

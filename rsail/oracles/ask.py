@@ -70,9 +70,7 @@ def ask(
     """
     true = truth(rewards)
     own = true if oracle_rewards is None else truth(oracle_rewards)
-    require(
-        own.shape == true.shape, "oracle_rewards.shape", np.shape(oracle_rewards), f"{np.shape(rewards)}"
-    )
+    require(own.shape == true.shape, "oracle_rewards.shape", np.shape(oracle_rewards), f"{np.shape(rewards)}")
     if config.kind == "flip":
         observed = flip(own, config.strength)
     elif config.kind == "bias":

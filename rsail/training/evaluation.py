@@ -16,7 +16,7 @@ from rsail.oracles import ask
 from rsail.tasks import Task, load_task
 from rsail.training.checkpoint import read_run
 from rsail.training.config import OnlineConfig, build
-from rsail.training.measures (
+from rsail.training.measures import (
     check_finite,
     identical_pairs,
     judge,

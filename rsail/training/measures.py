@@ -41,9 +41,7 @@ def judge_as_oracle(task, tokenizer, prompts: list[str], samples, count: int) ->
         return None
     repeated = [prompt for prompt in prompts for _ in range(count)]
     rewards = finite("oracle_reward", task.oracle_reward(repeated, decode(tokenizer, samples)))
-    require(
-        rewards.shape == (len(repeated),), "oracle_reward.shape", rewards.shape, f"({len(repeated)},)"
-    )
+    require(rewards.shape == (len(repeated),), "oracle_reward.shape", rewards.shape, f"({len(repeated)},)")
     return rewards.reshape(-1, count)
 
 

@@ -16,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -149,8 +150,18 @@ def attributes(responses: list[str]) -> dict[str, np.ndarray]:
 
 
 def classifiers(config: TaskConfig) -> tuple[SentimentReward, SentimentReward]:
-    """The gold reward and the oracle's, from the first and the second half of `config.rows` test reviews."""
-    texts, labels = read_imdb(config.data, "test", config.rows, config.seed)
+    """The gold reward and the oracle's, from the first and the second half of `config.rows` test reviews.
+
+    Fitted once in a process, as long as the file is the same: a sweep asks for them in every run.
+    """
+    path = Path(config.data) / "test.parquet"
+    stamp = (path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else None
+    return _fitted(config.data, config.rows, config.seed, stamp)
+
+
+@lru_cache(maxsize=2)
+def _fitted(data: str, rows: int, seed: int, stamp) -> tuple[SentimentReward, SentimentReward]:
+    texts, labels = read_imdb(data, "test", rows, seed)
     half = len(texts) // 2
     return tuple(
         SentimentReward.fit(texts[part], labels[part], smoothing=SMOOTHING)

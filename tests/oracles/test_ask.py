@@ -75,6 +75,22 @@ def test_an_oracle_says_what_it_lacks(kind, missing):
         ask(OracleConfig(kind, 0.1), REWARDS)
 
 
+@pytest.mark.parametrize("kind", ["truth", "flip", "bias", "worst_case", "flatten"])
+def test_an_oracle_with_rewards_of_its_own_is_wrong_by_these_too(kind):
+    own = RNG.uniform(0, 1.5, REWARDS.shape)
+    config = OracleConfig(kind, 0.0 if kind == "truth" else 0.1)
+    details = {"attributes": {"filler": FILLER}, "pair_scores": SCORES}
+    found = ask(config, REWARDS, oracle_rewards=own, **details)
+    np.testing.assert_array_equal(found.preferences, ask(config, own, **details).preferences)
+    np.testing.assert_array_equal(found.truth, truth(REWARDS))
+    assert found.deviation == np.abs(found.preferences - truth(REWARDS)).max() > 0.1
+
+
+def test_rewards_of_the_oracle_are_as_many_as_the_true_ones():
+    with pytest.raises(ValueError, match=r"oracle_rewards\.shape must be \(6, 5\), got \(6, 4\)"):
+        ask(OracleConfig(), REWARDS, oracle_rewards=REWARDS[:, :4])
+
+
 def test_the_configuration_is_frozen():
     with pytest.raises(AttributeError):
         OracleConfig().strength = 0.2

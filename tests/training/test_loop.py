@@ -384,6 +384,34 @@ def test_a_reward_that_is_not_finite_or_has_another_shape_is_named(run, monkeypa
         run()
 
 
+@pytest.mark.parametrize(
+    "collection",
+    [{}, {"scheme": "offline"}, {"scheme": "best_worst", "candidates": 4}],
+    ids=lambda settings: settings.get("scheme", "on_policy"),
+)
+def test_an_oracle_with_a_reward_of_its_own_is_what_the_run_learns_from(run, monkeypatch, collection):
+    def words(prompts, texts):
+        return np.array([float(len(text.split())) for text in texts]) / 10
+
+    changes = {"steps": 3, "evaluate_every": 0, "score_weight": 0.0, "collection": collection}
+    with_task(monkeypatch, oracle_reward=words)
+    mistaken = run("mistaken", **changes)
+    with_task(monkeypatch, reward=words)
+    knowing = run("knowing", **changes)
+    rows, others = metrics(mistaken), metrics(knowing)
+    assert [row["loss"] for row in rows] == [row["loss"] for row in others]
+    assert rows[0]["gold/reward"] != others[0]["gold/reward"]
+    assert (weights(mistaken / "model") == weights(knowing / "model")).all()
+    assert others[0]["oracle/deviation"] <= 0.15 + 1e-9 < rows[0]["oracle/deviation"]
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(3), np.full(32, np.nan)], ids=["shape", "NaN"])
+def test_a_wrong_reward_of_the_oracle_is_named(run, monkeypatch, wrong):
+    with_task(monkeypatch, oracle_reward=lambda prompts, texts: wrong)
+    with pytest.raises(ValueError, match="oracle_reward"):
+        run()
+
+
 def test_an_attribute_of_another_shape_is_named(run, monkeypatch):
     with_task(monkeypatch, attributes=lambda texts: {"filler": np.zeros(1), "length": np.zeros(len(texts))})
     with pytest.raises(ValueError, match=r"attribute 'filler' must be \(32,\), got \(1,\)"):

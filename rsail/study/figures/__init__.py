@@ -73,7 +73,8 @@ FIGURES: dict[str, str] = {
     "training_headline": "08_training",
     "training_diagnostics": "08_training",
     "training_log_probabilities": "08_training",
-    # 10_real_text_and_scale (rsail.study.figures.cost)
+    # 10_real_text_and_scale (rsail.study.figures.imdb, rsail.study.figures.cost)
+    "real_text": "10_real_text_and_scale",
     "cost": "10_real_text_and_scale",
 }
 

@@ -128,10 +128,12 @@ def performance(config: OnlineConfig, run: Path) -> dict[str, float]:
 def recorded(config: OnlineConfig) -> dict:
     """What a result file keeps of a configuration: not where a run was written, but which weights it began with.
 
-    Groups of settings that change nothing are left out: result files that are older than they stay those of the run.
+    Settings that change nothing are left out: result files that are older than they stay those of the run.
     """
     values = config.to_dict()
     del values["output_dir"]
+    if config.task.open_share == 0:
+        del values["task"]["open_share"]
     for group in ("collection", "addition"):
         if getattr(config, group) == type(getattr(config, group))():
             del values[group]

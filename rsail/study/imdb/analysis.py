@@ -91,7 +91,7 @@ def chosen_rate(tuning: list[tuple[str, dict]]) -> float:
     """
     obeys: dict[float, bool] = {}
     for _, result in tuning:
-        rate = result["config"]["learning_rate"]
+        rate = result["config"]["changes"]["learning_rate"]
         obeys[rate] = obeys.get(rate, True) and _is_tame(result)
     rates = [rate for rate, tame in obeys.items() if tame]
     if not rates:

@@ -116,7 +116,7 @@ def task(size: Size, data: str) -> TaskConfig:
 
 
 def run_config(size: Size, data: str, model: str, output_dir: str, seed: int, changes: dict) -> OnlineConfig:
-    """One run: nominal SAIL with `changes`."""
+    """One run: nominal SAIL with `changes`, the learning rate among them."""
     config = OnlineConfig(
         output_dir=output_dir,
         model=model,
@@ -125,7 +125,6 @@ def run_config(size: Size, data: str, model: str, output_dir: str, seed: int, ch
         prompts_per_step=size.prompts_per_step,
         max_new_tokens=size.max_new_tokens,
         steps=size.steps,
-        learning_rate=LEARNING_RATE,
         seed=seed,
         checkpoint_every=size.steps,
         evaluate_every=size.evaluate_every,
@@ -138,26 +137,19 @@ def cells(size: Size, identity: dict[str, str], *, tuning: bool = False) -> list
     """Every run, seed by seed, after the measurement of the reference.
 
     `identity` says what all runs share besides the plan, by content and not by place: ``data`` (a hub name or
-    digests) and ``model_sha256``.
+    digests) and ``model_sha256``. A run's file has its resolved configuration in the history.
     """
     settings, seeds = (TUNING, size.tuning_seeds) if tuning else (tuple(METHODS.items()), size.seeds)
+    scale = asdict(size)
+    del scale["seeds"], scale["tuning_seeds"]
+    shared = {"bias": BIAS, "attribute": ATTRIBUTE, "size": scale} | identity
     plan = [
-        Cell(f"{name}_seed{seed}", _recorded(size, identity, seed, changes), {"run": seed})
+        Cell(
+            f"{name}_seed{seed}",
+            {"changes": {"learning_rate": LEARNING_RATE} | changes} | shared,
+            {"run": seed},
+        )
         for seed in seeds
         for name, changes in settings
     ]
-    if tuning:
-        return plan
-    pretraining = {
-        "pretraining": asdict(size.pretraining),
-        "texts": size.texts,
-        "vocabulary": size.vocabulary,
-    }
-    return [Cell("reference", _recorded(size, identity, 0, {}) | pretraining), *plan]
-
-
-def _recorded(size: Size, identity: dict[str, str], seed: int, changes: dict) -> dict:
-    """The resolved configuration, without the places of data, model and run."""
-    values = run_config(size, "reviews", "model", "run", seed, changes).to_dict()
-    del values["output_dir"], values["model"], values["task"]["data"]
-    return values | identity | {"changes": changes}
+    return plan if tuning else [Cell("reference", shared), *plan]

@@ -107,7 +107,13 @@ def run_method(place: Place, cell: Cell) -> tuple[dict, dict]:
     texts = sample_texts(place, folder / "model", config.max_new_tokens)
     metrics["cpu_time"] = _round(time.process_time() - cpu)
     shutil.rmtree(folder)
-    return metrics, {"evaluations": evaluations, "texts": texts}
+    resolved = config.to_dict()
+    del (
+        resolved["output_dir"],
+        resolved["model"],
+        resolved["task"]["data"],
+    )  # places; the cell has their contents
+    return metrics, {"config": resolved, "evaluations": evaluations, "texts": texts}
 
 
 def _round(value: float) -> float:

@@ -34,8 +34,8 @@ class TaskConfig:
     data: PathText = "stanfordnlp/imdb"
     """imdb: a hub name, or a folder that holds train.parquet and test.parquet."""
     rows: int = Field(2000, ge=20)
-    """imdb: reviews read from each split, drawn with the seed below; those of the test split serve half the gold
-    classifier and half the oracle's."""
+    """imdb: reviews read from each split (those of the test split: half for the gold classifier, half for the
+    oracle's), drawn with the seed below."""
     open_share: float = Field(0.0, ge=0, lt=1)
     """imdb: share of the prompts on which gold reward and oracle have no preference; above 0 these prompts begin with
     "Notes:" and the others with "Review:"."""

@@ -402,7 +402,6 @@ def test_an_oracle_with_a_reward_of_its_own_is_what_the_run_learns_from(run, mon
     assert [row["loss"] for row in rows] == [row["loss"] for row in others]
     assert rows[0]["gold/reward"] != others[0]["gold/reward"]
     assert (weights(mistaken / "model") == weights(knowing / "model")).all()
-    assert others[0]["oracle/deviation"] <= 0.15 + 1e-9 < rows[0]["oracle/deviation"]
 
 
 @pytest.mark.parametrize("wrong", [np.zeros(3), np.full(32, np.nan)], ids=["shape", "NaN"])

@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: reproduce test notebooks results model mutants mutation-score lint clean
+.PHONY: reproduce test notebooks results claims model mutants mutation-score lint clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +36,10 @@ notebooks: $(VENV)/.installed
 ## Train every run behind the committed result files again (10 to 20 minutes on 2 cores; numbers differ across CPUs).
 results: $(VENV)/.installed
 	$(BIN)/python -m rsail study --output data/results/biased_oracle
+
+## The tables of claims in README.md and REPRODUCING.md, each claim computed anew (half a minute).
+claims: $(VENV)/.installed
+	$(BIN)/python -m rsail.study.claims
 
 ## Pretrain a reference model from the committed one's recipe, into build/ (3 minutes; weights differ across CPUs).
 model: $(VENV)/.installed

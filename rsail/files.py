@@ -21,6 +21,17 @@ def sync(path: str | Path) -> None:
         os.close(handle)
 
 
+def make_writable(name: str, folder: Path) -> None:
+    """Make `folder` where it is missing; `PermissionError` with the argument's `name` if it cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink(missing_ok=True)  # another run that asks at this moment may have been faster
+    except OSError as error:
+        raise PermissionError(f"{name} must be a writable folder, got {folder}: {error.strerror}") from None
+
+
 def file_digest(path: str | Path) -> str:
     """SHA-256 of a file, in hexadecimal digits."""
     with open(path, "rb") as file:

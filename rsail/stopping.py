@@ -34,7 +34,8 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
         asked.set()
         signal.signal(signal.SIGTERM, before)
 
-    before = signal.signal(signal.SIGTERM, take_note) or signal.SIG_DFL
+    before = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL  # known before the first signal can come
+    signal.signal(signal.SIGTERM, take_note)
     try:
         yield asked.is_set
     finally:

@@ -53,8 +53,8 @@ class Task:
     whatever else is among them (evaluations check some of them alone); what it raises ends the run, and it has all
     the time that it takes, so that one that asks another machine needs a time limit of its own. `attributes(responses)`
     maps the name of each spurious attribute to its values, (N,); `groups(prompts)` maps the name of each group of
-    prompts to its members, (N,) bool. `oracle_reward` is that by which the oracle compares, in the units of r*; None
-    where it knows r*.
+    prompts to its members, (N,) bool. `learned(prompts, responses)` is that by which an oracle compares that does not
+    know r*, (N,) in the same units; None where it does. An oracle of kind reward_model has one that the run fits.
     """
 
     train_prompts: list[str]
@@ -62,7 +62,7 @@ class Task:
     reward: Callable[[list[str], list[str]], np.ndarray]
     attributes: Callable[[list[str]], dict[str, np.ndarray]]
     groups: Callable[[list[str]], dict[str, np.ndarray]]
-    oracle_reward: Callable[[list[str], list[str]], np.ndarray] | None = None
+    learned: Callable[[list[str], list[str]], np.ndarray] | None = None
 
 
 def load_task(

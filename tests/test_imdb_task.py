@@ -81,7 +81,7 @@ def test_on_open_prompts_neither_gold_nor_oracle_has_a_preference(reviews, token
         responses = ["great and lovely"] * len(prompts)
         is_open = task.groups(prompts)["open"]
         assert (is_open ^ task.groups(prompts)["sentiment"]).all()
-        for reward in (task.reward, task.oracle_reward):
+        for reward in (task.reward, task.learned):
             assert (reward(prompts, responses)[is_open] == 0).all()
             assert (reward(prompts, responses)[~is_open] > 0.5).all()
 

@@ -81,7 +81,7 @@ def test_every_notebook_is_declared_and_every_declared_notebook_exists():
 def test_the_readme_links_each_notebook_with_its_reading_time(notebook):
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     (row,) = (
-        line for line in lines if line.startswith("|") and f"](notebooks/{notebook.name}.ipynb)" in line
+        line for line in lines if line.startswith("| [") and f"](notebooks/{notebook.name}.ipynb)" in line
     )
     assert row.rstrip("| ").endswith(f"| {notebook.minutes}")
 

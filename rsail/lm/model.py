@@ -99,10 +99,10 @@ def _check_folder(folder: Path) -> None:
     check_sums("model", folder)
 
 
-def save_weights(model: PreTrainedModel, folder: str | Path) -> None:
-    """Write configuration and weights (safetensors)."""
+def save_weights(model: PreTrainedModel, folder: str | Path, **options) -> None:
+    """Write configuration and weights (safetensors); `options` are those of ``save_pretrained``."""
     with _no_progress_bar():
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, **options)
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:

@@ -1,16 +1,18 @@
-"""A causal language model that reads one token per row at a time, with a KV cache.
+"""A causal language model that reads one token per row at a time, with a cache.
 
-`Reader` drives any model of transformers. `LlamaReader` takes the steps of a plain Llama in float32 itself: the model's
-own modules, with the checks, hooks and masks that they build for every token left out, and a cache whose memory is laid
-out once. With few rows of a small model those take longer than the arithmetic.
+`Reader` drives any model of transformers that takes a cache, `WholeReader` any other. `LlamaReader` takes the steps of
+a plain Llama in float32 itself: the model's own modules, with the checks, hooks and masks that they build for every
+token left out, and a cache whose memory is laid out once. With few rows of a small model those take longer than the
+arithmetic.
 """
 
 from __future__ import annotations
 
+import inspect
+
 import torch
 from torch.nn import functional
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 from transformers.models.llama import modeling_llama as llama
 
 from rsail.lm.scoring import has_hooks, positions
@@ -24,8 +26,18 @@ def make_reader(
     max_new_tokens: int,
 ) -> Reader:
     """The fastest reader that reads as `model` does, for K copies of each prompt (X, P), padded on the left."""
-    kind = LlamaReader if is_plain_llama(model) else Reader
+    kind = LlamaReader if is_plain_llama(model) else Reader if takes_cache(model) else WholeReader
     return kind(model, prompt_ids, prompt_mask, responses_per_prompt, max_new_tokens)
+
+
+def takes_cache(model: torch.nn.Module) -> bool:
+    """Whether all that `model` remembers of the tokens before is in the cache that it is given.
+
+    Others (Mamba, RWKV, xLSTM) take the argument without a word and read the next token as if it were the first.
+    """
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    elsewhere = model.config.model_type == "recurrent_gemma"  # its modules keep a state themselves
+    return "past_key_values" in inspect.signature(model.forward).parameters and not elsewhere
 
 
 class Reader:
@@ -48,7 +60,7 @@ class Reader:
         self.ids, self.mask = (part.repeat_interleave(self.copies, dim=0) for part in self.prompts)
         self.attention = torch.cat([self.mask, self.mask.new_ones(len(self.mask), max_new_tokens)], dim=1)
         self.positions = positions(self.attention)
-        self.cache, self.end = DynamicCache(config=model.config), 0
+        self.cache, self.end = None, 0
 
     def read(self, tokens: torch.Tensor | None) -> torch.Tensor:
         """Logits (N, V) of the next token, after the prompt for `tokens` None, else after one more token (N,)."""
@@ -60,18 +72,17 @@ class Reader:
     def keep(self, rows: torch.Tensor) -> None:
         """Go on with these rows only, their indices in ascending order."""
         self.attention, self.positions = self.attention[rows], self.positions[rows]
-        self.cache.batch_select_indices(rows)
+        self.cache.reorder_cache(rows)
 
     def _read_prompts(self) -> torch.Tensor:
-        # A state-space layer keeps something that transformers does not know how to repeat.
-        once = all(isinstance(layer, DynamicLayer) for layer in self.cache.layers)
-        ids, mask = self.prompts if once else (self.ids, self.mask)
+        ids, mask = self.prompts
+        self.cache = DynamicCache(config=self.model.config)
         logits = self._call(ids, mask, positions(mask))
-        if once:
-            self.cache.batch_repeat_interleave(self.copies)
-            logits = logits.repeat_interleave(self.copies, dim=0)
+        rows = torch.arange(len(ids), device=ids.device).repeat_interleave(self.copies)
+        # Not batch_repeat_interleave, nor batch_select_indices to keep rows: those leave out state-space layers.
+        self.cache.reorder_cache(rows)
         self.end = ids.shape[1]
-        return logits
+        return logits[rows]
 
     def _read_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
         places = self.positions[:, self.end - 1 : self.end]
@@ -84,6 +95,31 @@ class Reader:
             position_ids=places,
             past_key_values=self.cache,
             use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+
+
+class WholeReader(Reader):
+    """Reads everything again for each token: slow, for models that `takes_cache` refuses."""
+
+    def _read_prompts(self) -> torch.Tensor:
+        self.tokens, self.end = self.ids, self.ids.shape[1]
+        return self._read_whole()
+
+    def _read_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
+        self.tokens = torch.cat([self.tokens, tokens[:, None]], dim=1)
+        return self._read_whole()
+
+    def keep(self, rows: torch.Tensor) -> None:
+        self.attention, self.positions = self.attention[rows], self.positions[rows]
+        self.tokens = self.tokens[rows]
+
+    def _read_whole(self) -> torch.Tensor:
+        return self.model(
+            input_ids=self.tokens,
+            attention_mask=self.attention[:, : self.end],
+            position_ids=self.positions[:, : self.end],
+            use_cache=False,
             logits_to_keep=1,
         ).logits[:, -1]
 

@@ -1,7 +1,8 @@
 """Losses, reweightings, terms and gradient estimators: pure functions of tensors, ready to be lifted into a trainer.
 
 LOSSES take the difference of log-ratios of a pair, RATIO_LOSSES both log-ratios, REWARD_LOSSES a reward difference,
-LIST_LOSSES a ranking; REWEIGHTINGS replace the mean of a vector of losses; TERMS come on top, from other samples.
+LIST_LOSSES a ranking; SEQUENCE_LOSSES and TOKEN_LOSSES are policy gradients, from samples of the policy and their
+rewards; REWEIGHTINGS replace the mean of a vector of losses; TERMS come on top, from other samples.
 `rsail.objectives.released` has what published codes do where it differs from their formulas.
 """
 
@@ -19,6 +20,14 @@ from rsail.objectives.losses import (
     ropo_loss,
     slic_loss,
     tv_robust_loss,
+)
+from rsail.objectives.policy_gradient import (
+    SEQUENCE_LOSSES,
+    TOKEN_LOSSES,
+    group_advantages,
+    grpo_loss,
+    leave_one_out,
+    rloo_loss,
 )
 from rsail.objectives.ratios import RATIO_LOSSES, chi_po_link, chi_po_loss
 from rsail.objectives.regression import (
@@ -50,7 +59,9 @@ __all__ = [
     "RATIO_LOSSES",
     "REWARD_LOSSES",
     "REWEIGHTINGS",
+    "SEQUENCE_LOSSES",
     "TERMS",
+    "TOKEN_LOSSES",
     "NotFinite",
     "baseline",
     "cdpo_loss",
@@ -60,11 +71,14 @@ __all__ = [
     "dpo_loss",
     "dpo_pro_loss",
     "fpo_loss",
+    "group_advantages",
     "group_means",
     "group_robust",
     "group_weights",
+    "grpo_loss",
     "ipo_loss",
     "kl_radius",
+    "leave_one_out",
     "pair_indices",
     "pessimistic_score",
     "plackett_luce_loss",
@@ -72,6 +86,7 @@ __all__ = [
     "rdpo_loss",
     "rebel_loss",
     "rebel_residual",
+    "rloo_loss",
     "robust_sail_loss",
     "ropo_loss",
     "sail_surrogate",

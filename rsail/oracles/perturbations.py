@@ -8,6 +8,9 @@ its input. Labels are drawn elsewhere (`draw_labels`), by a generator of their o
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+
 import numpy as np
 
 from rsail.checks import finite, number, require
@@ -44,12 +47,65 @@ def bias(preferences, attribute, strength: float) -> np.ndarray:
     a_i != a_j).
     """
     preferences = check_preferences("preferences", preferences)
+    attribute = _per_response(attribute, preferences)
+    sign = np.sign(attribute[..., :, None] - attribute[..., None, :])
+    return np.clip(preferences + _fraction("strength", strength) * sign, 0, 1)
+
+
+def _per_response(attribute, preferences: np.ndarray) -> np.ndarray:
     attribute = finite("attribute", attribute)
     require(
         attribute.shape == preferences.shape[:-1], "attribute.shape", attribute.shape,
         f"{preferences.shape[:-1]}, one number per response",
     )  # fmt: skip
-    sign = np.sign(attribute[..., :, None] - attribute[..., None, :])
+    return attribute
+
+
+def annotator_groups(prompts: Sequence[str], count: int) -> np.ndarray:
+    """The group of annotators, 0 to `count` - 1, that answers for each prompt: (X,), by the SHA-256 of its text.
+
+    So a prompt has the same annotators in every step, run and evaluation, and they are independent of what it asks.
+    """
+    require(count >= 2, "count", count, "at least 2")
+    digests = (hashlib.sha256(prompt.encode()).digest() for prompt in prompts)
+    return np.array([int.from_bytes(digest[:8], "big") % count for digest in digests], dtype=int)
+
+
+def grouped_bias(preferences, attribute, groups, *, count: int, strength: float) -> np.ndarray:
+    """Heterogeneous annotators: group g of `count` has the `bias` strength * g / (count - 1); groups (X,).
+
+    Group 0 tells the truth and the last one favors the attribute (X, K) by all of `strength`: the deviation is a
+    fact of the prompt, and one radius for all prompts is too large for most of them.
+    """
+    preferences = check_preferences("preferences", preferences)
+    groups = finite("groups", groups)
+    require(preferences.ndim == 3, "preferences.shape", preferences.shape, "(X, K, K)")
+    require(groups.shape == preferences.shape[:1], "groups.shape", groups.shape, f"{preferences.shape[:1]}")
+    require(count >= 2, "count", count, "at least 2")
+    known = np.isin(groups, np.arange(count)).all()
+    require(bool(known), "groups", groups.tolist(), f"whole numbers from 0 to {count - 1}")
+    attribute = _per_response(attribute, preferences)
+    sign = np.sign(attribute[:, :, None] - attribute[:, None, :])
+    strengths = _fraction("strength", strength) * groups / (count - 1)
+    return np.clip(preferences + strengths[:, None, None] * sign, 0, 1)
+
+
+def drift(preferences, attribute, strength: float, progress: float) -> np.ndarray:
+    """A `bias` that grows with the run: strength * progress, progress in [0, 1] the share of its steps."""
+    return bias(preferences, attribute, _fraction("strength", strength) * _fraction("progress", progress))
+
+
+def cyclic(preferences, attribute, strength: float) -> np.ndarray:
+    """A taste without a best response: P + strength * c, clipped; c is rock, paper, scissors of the phases.
+
+    The phase of a response is floor(attribute) mod 3, attribute (X, K); 1 beats 0, 2 beats 1, 0 beats 2, equal phases
+    tie. Where P leaves room no reward gives these preferences: among equally good responses of three phases each one
+    is preferred to another with 1/2 + strength. Deviation at most `strength`.
+    """
+    preferences = check_preferences("preferences", preferences)
+    phase = np.floor(_per_response(attribute, preferences)) % 3
+    ahead = (phase[..., :, None] - phase[..., None, :]) % 3  # 1: i beats j; 2: j beats i
+    sign = (ahead == 1).astype(float) - (ahead == 2)
     return np.clip(preferences + _fraction("strength", strength) * sign, 0, 1)
 
 

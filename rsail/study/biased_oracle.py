@@ -24,7 +24,7 @@ from rsail.study.results import ResultError, commit, read_result, write_result
 from rsail.study.statistics import Interval, mean_interval, paired_difference
 from rsail.tasks import load_task
 from rsail.training import OnlineConfig, evaluate, train
-from rsail.training.checkpoint import read_log
+from rsail.training.checkpoint import exclusive, read_log
 from rsail.training.measures import decode
 
 NAME = "biased_oracle"
@@ -87,7 +87,7 @@ def _is_made(path: Path, config: OnlineConfig) -> bool:
 def run_one(config: OnlineConfig, path: Path, seed: int, *, study: str = NAME) -> dict:
     """Train and evaluate one configuration in its output folder, from nothing; write and return its result."""
     run = Path(config.output_dir)
-    shutil.rmtree(run, ignore_errors=True)
+    _empty(run)
     started = time.perf_counter()
     try:
         train(config, progress=False)
@@ -109,8 +109,16 @@ def run_one(config: OnlineConfig, path: Path, seed: int, *, study: str = NAME) -
         wall_time=time.perf_counter() - started,
         overwrite=True,
     )
-    shutil.rmtree(run)
+    _empty(run)
+    run.rmdir()
     return result
+
+
+def _empty(run: Path) -> None:
+    """Remove what `run` holds, unless another process trains there now: a `ValueError` then names it."""
+    with exclusive(run):
+        for path in run.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def performance(config: OnlineConfig, run: Path) -> dict[str, float]:
@@ -128,7 +136,8 @@ def performance(config: OnlineConfig, run: Path) -> dict[str, float]:
 def recorded(config: OnlineConfig) -> dict:
     """What a result file keeps of a configuration: not where a run was written, but which weights it began with.
 
-    Settings that change nothing are left out: result files that are older than they stay those of the run.
+    Settings that change nothing, and settings that the oracle does not read, are left out: result files that
+    are older than they stay those of the run.
     """
     values = config.to_dict()
     del values["output_dir"]
@@ -137,6 +146,8 @@ def recorded(config: OnlineConfig) -> dict:
     for group in ("collection", "addition"):
         if getattr(config, group) == type(getattr(config, group))():
             del values[group]
+    for name in config.oracle.unread:
+        del values["oracle"][name]
     weights = Path(config.model) / "model.safetensors"
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     return values | {"model": Path(config.model).name, "model_sha256": digest}

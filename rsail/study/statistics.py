@@ -26,6 +26,9 @@ class Interval:
     def __str__(self) -> str:
         return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
+    def __neg__(self) -> Interval:
+        return Interval(-self.mean, -self.high, -self.low, self.n)
+
     def excludes(self, value: float) -> bool:
         """Whether `value` lies outside the interval."""
         return not self.low <= value <= self.high

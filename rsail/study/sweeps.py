@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from tqdm import tqdm
 
 from rsail.checks import require
 from rsail.study.results import ResultError, read_result, write_result
+from rsail.versions import differences, versions
 
 Outcome = tuple[dict, list | dict]  # metrics, history
 
@@ -43,6 +45,7 @@ class Report:
     failed: dict[str, str]  # the error of each cell that raised, now or in the sweep before
     damaged: dict[str, str]  # files that could not be read, and why; they were made again
     strangers: list[str]  # files of the folder that belong to no cell of the plan
+    older: dict[str, str]  # kept cells that were made with other versions of Python or libraries, and which
 
     def __str__(self) -> str:
         planned = len(self.made) + len(self.kept) + len(self.failed)
@@ -52,6 +55,7 @@ class Report:
         lines += [f"failed: {name}: {error}" for name, error in sorted(self.failed.items())]
         lines += [f"damaged and made again: {name}: {why}" for name, why in sorted(self.damaged.items())]
         lines += [f"of no planned run: {name}" for name in self.strangers]
+        lines += [f"{n} kept of other versions: {which}" for which, n in Counter(self.older.values()).items()]
         return "\n".join(lines)
 
 
@@ -103,14 +107,15 @@ def run_sweep(
     twice = sorted({name for name in names if names.count(name) > 1})
     require(not twice, "cells", twice[:3], "a plan in which no name stands twice")
     require(jobs >= 1, "jobs", jobs, ">= 1")
-    kept, failed, damaged, missing = [], {}, {}, []
+    kept, failed, damaged, missing, older, now = [], {}, {}, [], {}, versions()
     for cell in cells:
-        state, why = _state(study, cell, folder)
+        state, why = _state(study, cell, folder, now)
         if state == "damaged":
             damaged[cell.name] = why
         if state == "kept" or (state == "failed" and not retry):
             kept += [cell.name] if state == "kept" else []
             failed |= {cell.name: why} if state == "failed" else {}
+            older |= {cell.name: why} if state == "kept" and why else {}
         else:
             missing.append(cell)
     folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +130,7 @@ def run_sweep(
             else:
                 failed[name] = error
     strangers = sorted(path.stem for path in folder.glob("*.json") if path.stem not in set(names))
-    return Report(sorted(made), kept, failed, damaged, strangers)
+    return Report(sorted(made), kept, failed, damaged, strangers, older)
 
 
 def read_sweep(cells: list[Cell], folder: str | Path) -> dict[str, dict]:
@@ -145,7 +150,8 @@ def read_sweep(cells: list[Cell], folder: str | Path) -> dict[str, dict]:
     return results
 
 
-def _state(study: str, cell: Cell, folder: Path) -> tuple[str, str]:
+def _state(study: str, cell: Cell, folder: Path, now: dict) -> tuple[str, str]:
+    """What there is of a cell, and what is to be told about it; `now` are the versions."""
     path = folder / f"{cell.name}.json"
     if not path.exists():
         return "missing", ""
@@ -156,8 +162,10 @@ def _state(study: str, cell: Cell, folder: Path) -> tuple[str, str]:
     if result["study"] != study:
         raise ResultError(f"result file {path} is of study {result['study']!r}, expected {study!r}")
     _require_planned(result, cell, path)
-    error = result["metrics"].get("error")
-    return ("kept", "") if error is None else ("failed", error)
+    if (error := result["metrics"].get("error")) is not None:
+        return "failed", error
+    made_with = {name: result["provenance"].get(name) for name in now}
+    return "kept", ", ".join(differences(made_with, now, now="now"))
 
 
 def _require_planned(result: dict, cell: Cell, path: Path) -> None:

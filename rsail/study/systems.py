@@ -13,7 +13,7 @@ LEFT_OUT = {
     ),
     "ROPO's filtering and resampling of prompts": "its schedule and its weights were not found",
     "Nash learning with a preference model and its tournaments (ELHF), on a language model": (
-        "every oracle of the language tasks answers from one reward; solved exactly in notebook 06"
+        "the trainer has no player against the policy; solved exactly in notebook 06"
     ),
     "known by abstract only: Mandal et al. (2503.00539), DRTO (2604.08577), W-DRRO (2605.00155), DoRA (2504.05831), "
     "Hölder-DPO (2505.17859), wDPO (2603.07211), symmetric losses (2505.24709)": (
@@ -58,6 +58,8 @@ _VALUES = "objectives/test_known_values.py"
 _LABELS = "objectives/test_robust_labels.py"
 _WEIGHTS = "objectives/test_reweighting.py"
 _TERMS = "objectives/test_terms.py"
+_POLICY = "objectives/test_policy_gradient.py"
+_ENSEMBLE = "oracles/test_reward_model.py::test_the_aggregate_is_conservative_as_stated"
 _GRADIENT = (
     "training/test_method_gradients.py::test_the_expected_gradient_is_the_derivative_of_the_stated_objective"
 )
@@ -203,6 +205,24 @@ SYSTEMS = [
         ("robust lists",), ("listwise_pl",), "the paper's estimator was not found",
         "36 fixed lists per prompt, ranked by draws from the reward that DPO fits", "online with the score term",
     ),
+    # Policy gradients on the oracle's scores.
+    System(
+        "RLOO", "2402.14740", ("rsail.objectives.rloo_loss", "rsail.objectives.leave_one_out"),
+        (f"{_POLICY}::test_rloo_is_unbiased_for_the_reward_less_the_kl", _GRADIENT, _SAMPLED), (), ("rloo",),
+        differs_trained=(
+            "the reward is the oracle's, a response's mean log-odds against the others: the paper's reward model is "
+            "`oracle.kind=reward_model`; four responses, as many in all as of other methods"
+        ),
+    ),
+    System(
+        "GRPO", "2402.03300", ("rsail.objectives.grpo_loss", "rsail.objectives.group_advantages"),
+        (f"{_POLICY}::test_the_penalty_of_grpo_is_one_kl_in_its_value_and_the_other_in_its_gradient", _SAMPLED), (),
+        ("grpo",), "one update for each set of samples, as in the paper: the ratio is 1, there is nothing to clip",
+        differs_trained=(
+            "rewards as RLOO's; four responses where the paper has 64, beta that of the run (0.1) where it has 0.04; "
+            "the reference is the initial model, the iterative form is `collection.reference=round`"
+        ),
+    ),
     # Terms of other samples.
     System(
         "XPO", "2405.21046", (f"{_T}.xpo",),
@@ -322,24 +342,26 @@ SYSTEMS = [
         "chosen at inference, nothing is trained", "by the reward that DPO fits",
     ),
     System(
-        "reward ensembles, worst case (WCO)", "2310.02743", ("rsail.exact.rejection.worst_case_ensemble",),
-        ("exact/test_rejection.py::test_published_ensemble_scores",),
-        differences="the score at given members' scores; no ensemble is trained, so that no run uses it",
+        "reward ensembles, worst case (WCO)", "2310.02743",
+        ("rsail.exact.rejection.worst_case_ensemble", "rsail.oracles.fit_reward_model"),
+        ("exact/test_rejection.py::test_published_ensemble_scores", _ENSEMBLE),
+        differences="the oracle of a run on a language model (oracle.kind=reward_model), not a method of its own; its "
+        "members are linear in words and fitted on bootstrap resamples, where the paper has networks of other seeds",
     ),
     System(
         "reward ensembles, uncertainty-weighted (UWO)", "2310.02743",
-        ("rsail.exact.rejection.uncertainty_weighted_ensemble",),
-        ("exact/test_rejection.py::test_published_ensemble_scores",),
+        ("rsail.exact.rejection.uncertainty_weighted_ensemble", "rsail.oracles.fit_reward_model"),
+        ("exact/test_rejection.py::test_published_ensemble_scores", _ENSEMBLE),
         differences="as WCO; the variance divided by K or K - 1, as the published code does for best of n and for PPO",
     ),
     System(
         "planning oracles (PPO- and DPO-style)", "2312.11456", ("rsail.exact.planning",),
         ("exact/test_planning.py::test_every_oracle_is_the_gibbs_policy",), (), (),
-        "exact problems only: the trainer has no reward model to plan against",
+        "exact problems only: the trainer plans against no reward model",
     ),
     System(
         "Nash (general preference)", "2402.07314", ("rsail.exact.game", "rsail.exact.game_uncertainty"),
         ("exact/test_game.py::test_the_nash_policy_and_its_certificate",), ("Nash", "online IPO"), (),
-        "solved exactly; the language tasks' oracles follow one reward",
+        "solved exactly; the trainer has no player against the policy",
     ),
 ]  # fmt: skip

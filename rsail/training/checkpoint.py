@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -16,11 +17,12 @@ import numpy as np
 import torch
 
 from rsail.checks import require
-from rsail.files import file_digest, named_failure, sync, write_atomically
+from rsail.files import file_digest, make_writable, named_failure, sync, text_digest, write_atomically
 from rsail.lm.model import save_weights
-from rsail.versions import versions
+from rsail.versions import differences, versions
 
 KEEP = 2
+CHECKPOINT = re.compile(r"checkpoint-\d{6,}")
 
 
 @contextlib.contextmanager
@@ -30,7 +32,7 @@ def exclusive(folder: Path):
     The lock is on the folder itself and belongs to the process: it leaves no file, and ends with a kill. A file system
     without such locks gives none.
     """
-    _make_writable(folder)
+    make_writable("output_dir", folder)
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
@@ -46,18 +48,6 @@ def exclusive(folder: Path):
         os.close(handle)
 
 
-def _make_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink(missing_ok=True)  # another run that asks at this moment may have been faster
-    except OSError as error:
-        raise PermissionError(
-            f"output_dir must be a writable folder, got {folder}: {error.strerror}"
-        ) from None
-
-
 def open_run(folder: Path, identity: dict, *, resume: bool) -> None:
     """Claim `folder` for the run `identity`, or make sure that it holds exactly this run.
 
@@ -65,7 +55,7 @@ def open_run(folder: Path, identity: dict, *, resume: bool) -> None:
     `PermissionError` when it cannot be written. Other versions of the libraries than those that the run has had
     until now give a warning that names them, and are added to ``run.json``.
     """
-    _make_writable(folder)
+    make_writable("output_dir", folder)
     record = folder / "run.json"
     if not record.exists():
         others = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
@@ -75,7 +65,7 @@ def open_run(folder: Path, identity: dict, *, resume: bool) -> None:
         _write_run(record, {**identity, "versions": [versions()]})
         return
     found = read_run(folder)
-    differ = sorted(_differences({key: found.get(key) for key in identity}, identity))
+    differ = differences({key: found.get(key) for key in identity}, identity)
     require(
         not differ,
         "output_dir",
@@ -85,7 +75,7 @@ def open_run(folder: Path, identity: dict, *, resume: bool) -> None:
     require(resume, "output_dir", str(folder), "empty, unless the run it holds is to be continued (--resume)")
     for remains in folder.glob(".*.tmp"):  # of a kill in the middle of a write
         shutil.rmtree(remains) if remains.is_dir() else remains.unlink()
-    if changed := sorted(_differences(found["versions"][-1], versions(), now="now")):
+    if changed := differences(found["versions"][-1], versions(), now="now"):
         warnings.warn(
             f"the run in {folder} goes on with other versions, so that its numbers may not be those of an "
             f"uninterrupted run: {', '.join(changed)}",
@@ -95,7 +85,12 @@ def open_run(folder: Path, identity: dict, *, resume: bool) -> None:
 
 
 def _write_run(path: Path, record: dict) -> None:
+    record = {**record, "sha256": _record_digest(record)}
     write_atomically(path, json.dumps(record, indent=1, sort_keys=True) + "\n")
+
+
+def _record_digest(record: dict) -> str:
+    return text_digest([json.dumps(record, sort_keys=True)])
 
 
 def read_run(folder: str | Path) -> dict:
@@ -106,20 +101,12 @@ def read_run(folder: str | Path) -> dict:
     try:
         record = json.loads(path.read_text())
         dict(record["config"]), str(record["reference"]), dict(record["versions"][-1])
+        digest = record.pop("sha256", None)
+        if digest is not None and digest != _record_digest(record):
+            raise ValueError("another SHA-256; delete the entry sha256 if the change was meant")
     except (ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{path} is damaged, the run cannot be identified: {error!r}") from None
     return record
-
-
-def _differences(found: dict, wanted: dict, prefix: str = "", now: str = "asked for") -> list[str]:
-    names = []
-    for key in found.keys() | wanted.keys():
-        left, right = found.get(key), wanted.get(key)
-        if isinstance(left, dict) and isinstance(right, dict):
-            names += _differences(left, right, f"{prefix}{key}.", now)
-        elif left != right:
-            names.append(f"{prefix}{key} ({left!r} there, {right!r} {now})")
-    return names
 
 
 class Log:
@@ -158,7 +145,7 @@ def read_log(path: str | Path, *, complete: bool = True) -> list[dict]:
     if not path.is_file():
         raise FileNotFoundError(f"log must be an existing file, got {path}")
     rows = []
-    lines = path.read_text().splitlines()
+    lines = path.read_bytes().splitlines()  # a wrong bit may leave no text
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
@@ -167,7 +154,9 @@ def read_log(path: str | Path, *, complete: bool = True) -> list[dict]:
         except (ValueError, KeyError, TypeError):
             if number == len(lines) and not complete:
                 break
-            raise ValueError(f"{path} is damaged at line {number}: {line[:60]!r}") from None
+            raise ValueError(
+                f"{path} is damaged at line {number}: {line[:60].decode(errors='replace')!r}"
+            ) from None
     return rows
 
 
@@ -183,7 +172,8 @@ def save_checkpoint(
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         with named_failure(final.name, folder):
-            save_weights(model, temporary)
+            # One file, in the names of the model in memory: on the hub they may be others, and stacked weights apart.
+            save_weights(model, temporary, save_original_format=False, max_shard_size=2**62)
             torch.save(optimizer.state_dict(), temporary / "optimizer.pt")
             states = {name: _generator_state(g) for name, g in generators.items()}
             torch.save(states, temporary / "generators.pt")
@@ -208,8 +198,9 @@ def _checkpoint_name(step: int) -> str:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints under `folder`, oldest first."""
-    return sorted(folder.glob("checkpoint-*"))
+    """Complete checkpoints under `folder`, oldest first; whatever else is there, a copy of one, say, is none."""
+    found = [path for path in folder.glob("checkpoint-*") if CHECKPOINT.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(path.name.partition("-")[2]))
 
 
 def load_checkpoint(path: Path, model, optimizer, generators: dict, parts: dict | None = None) -> int:

@@ -12,8 +12,8 @@ from torch.nn.functional import pad
 from rsail.checks import require
 from rsail.lm import Samples, encode_prompts, sample
 from rsail.oracles import ask, draw_labels, draw_rankings, oracle_scores, rank
-from rsail.training.measures import judge, judge_as_oracle
-from rsail.training.options import EXTRA_FROM, loss_kind, stored_count
+from rsail.training.measures import judge, learned_rewards
+from rsail.training.options import EXTRA_FROM, POLICY_GRADIENTS, loss_kind, stored_count
 from rsail.training.uncertainty import observe, response_features, uncertainty
 
 if TYPE_CHECKING:
@@ -143,9 +143,14 @@ def _candidate_scores(config, state: State, prompts: list[str], samples: Samples
     """What the oracle makes of each candidate, (X, n)."""
     count = len(samples.response_ids) // len(prompts)
     rewards, attributes = judge(state.task, state.tokenizer, prompts, samples, count)
-    own = judge_as_oracle(state.task, state.tokenizer, prompts, samples, count)
-    answer = ask(config.oracle, rewards, attributes=attributes, oracle_rewards=own)
-    return oracle_scores(answer.preferences)
+    question = question_of(config, state, prompts, samples, count)
+    return oracle_scores(ask(config.oracle, rewards, attributes=attributes, **question).preferences)
+
+
+def question_of(config, state: State, prompts: list[str], samples: Samples, count: int) -> dict:
+    """What an oracle may ask for besides rewards, attributes and the policy's h."""
+    learned = learned_rewards(state.task, state.tokenizer, prompts, samples, count)
+    return {"prompts": prompts, "progress": state.progress, "learned": learned}
 
 
 def accept(scores: np.ndarray, beta: float, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -198,11 +203,11 @@ def make_targets(
 ) -> np.ndarray:
     """What the loss compares the policy with, from the oracle's answer (X, K, K) and the policy's h (X, K, K).
 
-    For losses of pairs: probabilities or labels (X, K, K), as `labels` says. For losses of rewards: the oracle's
-    scores (X, K). For losses of lists: rankings (X, K), by score (``hard``) or drawn.
+    For losses of pairs: probabilities or labels (X, K, K), as `labels` says. For losses of rewards and policy
+    gradients: the oracle's scores (X, K). For losses of lists: rankings (X, K), by score (``hard``) or drawn.
     """
     kind = loss_kind(config.loss)
-    if kind == "reward":
+    if kind in ("reward", *POLICY_GRADIENTS):
         return oracle_scores(preferences)
     if kind == "list":
         scores = oracle_scores(preferences)
@@ -234,8 +239,8 @@ def collect_set(config, state: State, *, offline: bool) -> PairSet:
     else:
         samples = draw(config, state, prompts)
     rewards, attributes = judge(state.task, state.tokenizer, prompts, samples, count)
-    own = judge_as_oracle(state.task, state.tokenizer, prompts, samples, count)
-    answer = ask(config.oracle, rewards, attributes=attributes, oracle_rewards=own)
+    question = question_of(config, state, prompts, samples, count)
+    answer = ask(config.oracle, rewards, attributes=attributes, **question)
     labels = "drawn" if config.labels == "policy" else config.labels
     rng = state.generators["offline" if offline else "labels"]
     targets = make_targets(config, answer.preferences, None, rng, labels=labels)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from rsail.checks import one_of, require
 from rsail.training.options import (
     EXTRA_FROM,
+    POLICY_GRADIENTS,
     WITH_RHO,
     loss_function,
     loss_kind,
@@ -22,7 +23,7 @@ from rsail.training.options import (
 # Parameters of a loss that are not among its `loss_options`: what it compares, and settings of their own.
 NOT_OPTIONS = {
     "pair_score", "log_ratio", "log_ratio_1", "log_ratio_2", "preference", "reward_gap", "ranking",
-    "beta", "rho", "drawn",
+    "log_prob", "log_probs", "log_ratios", "mask", "reward", "beta", "rho", "drawn",
 }  # fmt: skip
 Rules = Iterator[tuple[bool, str, object, str]]  # (refused if, name, value, what was expected)
 
@@ -30,13 +31,13 @@ Rules = Iterator[tuple[bool, str, object, str]]  # (refused if, name, value, wha
 def check_combination(config) -> None:
     """Raise `ValueError` naming the setting that does not go together with the others."""
     _check_loss(config)
-    for rules in (_label_rules, _collection_rules, _addition_rules, _score_rules):
+    for rules in (_label_rules, _policy_gradient_rules, _collection_rules, _addition_rules, _score_rules):
         for wrong, name, value, expected in rules(config):
             require(not wrong, name, value, expected)
     from rsail.objectives.estimators import BASELINES, check_baseline
 
     one_of("baseline", config.baseline, BASELINES)
-    if config.score_weight > 0:
+    if config.score_weight > 0 and loss_kind(config.loss) not in POLICY_GRADIENTS:
         fresh = config.prompts_per_step - stored_count(config)
         if loss_kind(config.loss) == "list":
             one_of(f"baseline with loss {config.loss!r}", config.baseline, ("log2", "other_prompts"))
@@ -65,6 +66,8 @@ def _check_loss(config) -> None:
         "reward": (0.0, 0.0),
         "ratio": (0.0, 0.0, 0.5),
         "list": (torch.zeros(2), torch.tensor([0, 1])),
+        "sequence": (torch.zeros(2), torch.zeros(2), torch.zeros(2)),
+        "token": (torch.zeros(2, 1), torch.zeros(2, 1), torch.ones(2, 1), torch.zeros(2)),
     }[loss_kind(config.loss)]
     loss_function(config.loss)(*trial, **config.loss_arguments())
 
@@ -72,7 +75,8 @@ def _check_loss(config) -> None:
 def _label_rules(config) -> Rules:
     labels, kind, weight = config.labels, loss_kind(config.loss), config.addition.preference_weight
     with_loss = f"with loss {config.loss!r}"
-    yield kind == "reward" and labels != "probability", "labels", labels, f"'probability' {with_loss}"
+    rewarded = kind in ("reward", *POLICY_GRADIENTS)
+    yield rewarded and labels != "probability", "labels", labels, f"'probability' {with_loss}"
     ranked = labels in ("hard", "drawn")
     yield (
         kind == "list" and not ranked,
@@ -94,6 +98,30 @@ def _label_rules(config) -> Rules:
     yield weight > 0 and ball > 0, name, weight, "0 with addition.wasserstein > 0"
 
 
+def _policy_gradient_rules(config) -> Rules:
+    """A policy gradient is the score term of the policy's own samples, with a baseline of its own, and nothing else."""
+    if loss_kind(config.loss) not in POLICY_GRADIENTS:
+        return
+    collection, addition, with_loss = config.collection, config.addition, f"with loss {config.loss!r}"
+    own = f"{with_loss}, which needs new responses of the policy in every step"
+    for group, name, value, expected in (
+        (config, "score_weight", 1.0, f"1 {with_loss}, which is the gradient of the sampling law"),
+        (
+            config,
+            "baseline",
+            "other_prompts",
+            f"'other_prompts', the default, {with_loss}, which has its own",
+        ),
+        (collection, "collection.scheme", "on_policy", f"'on_policy' {own}"),
+        (collection, "collection.collected", "step", f"'step' {own}"),
+        (collection, "collection.offline_share", 0.0, f"0 {own}"),
+        (addition, "addition.reweighting", "mean", f"'mean' {with_loss}"),
+        (addition, "addition.wasserstein", 0.0, f"0 {with_loss}"),
+    ):
+        found = getattr(group, name.rpartition(".")[2])
+        yield found != value, name, found, expected
+
+
 def _collection_rules(config) -> Rules:
     collection, scheme, count = config.collection, config.collection.scheme, config.responses_per_prompt
     with_scheme = f"with collection.scheme {scheme!r}"
@@ -112,6 +140,8 @@ def _collection_rules(config) -> Rules:
         "it needs the policy of the step in which they are learned from"
     )
     yield asked_before and oracle == "worst_case", "oracle.kind", oracle, expected
+    expected = f"another one {with_scheme}, whose labels are made before any drift"
+    yield scheme == "offline" and oracle == "drift", "oracle.kind", oracle, expected
 
     name, value = "collection.offline_share", collection.offline_share
     only_stored = scheme == "offline" and config.labels != "policy"

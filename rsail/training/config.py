@@ -34,7 +34,7 @@ class OnlineConfig:
     """Train on the oracle's probability, on a label drawn from it, on the response that it prefers, or on a label drawn
     from the policy's own preference (SAIL)."""
     loss: str = "robust_sail"
-    """A name in rsail.objectives: a loss of pairs, of ratios, of rewards or of lists."""
+    """A name in rsail.objectives: a loss of pairs, of ratios, of rewards or of lists, or a policy gradient."""
     loss_options: dict[str, float] = Field(default_factory=dict)
     """Further arguments of the loss, e.g. smoothing of cdpo; rho has a field of its own."""
     collection: CollectionConfig = CollectionConfig()
@@ -42,7 +42,7 @@ class OnlineConfig:
     addition: AdditionConfig = AdditionConfig()
     """What reweights the losses or is added to them."""
     beta: float = Field(0.1, gt=0)
-    """Weight of the log-ratio in the implicit reward (eq. 8)."""
+    """Weight of the log-ratio in the implicit reward (eq. 8); of the KL penalty of policy gradients."""
     rho: float = Field(0.0, ge=0)
     """Radius of the oracle set (eq. 2), of robust_sail and plackett_luce; 0 is nominal SAIL."""
     score_weight: float = Field(1.0, ge=0)

@@ -22,6 +22,14 @@ class Further(NamedTuple):
     bonus: torch.Tensor | None = None  # (X, E), for copo
 
 
+class Tokens(NamedTuple):
+    """The tokens of the compared responses, (X, K, T); zero, and no token, where the mask is zero."""
+
+    log_probs: torch.Tensor  # with graph
+    log_ratios: torch.Tensor  # with graph
+    mask: torch.Tensor
+
+
 class Context(NamedTuple):
     """Everything an addition may ask for; the defaults are enough without additions."""
 
@@ -31,11 +39,18 @@ class Context(NamedTuple):
     inputs: torch.Tensor | None = None  # embedded tokens (X K, L, d) in the graph, for a Wasserstein ball
     groups: torch.Tensor | None = None  # (X,) the group of each prompt, for group_robust
     memory: dict | None = None  # holds group_weights (G,), which group_robust moves
+    tokens: Tokens | None = None  # for losses of tokens
     probs: torch.Tensor | None = None  # (X M,) the law of the pairs where they are enumerated; None: a sample
 
 
 def batch_context(
-    config, state, batch, further: torch.Tensor, ref_further: torch.Tensor, inputs: list
+    config,
+    state,
+    batch,
+    further: torch.Tensor,
+    ref_further: torch.Tensor,
+    inputs: list,
+    tokens: Tokens | None = None,
 ) -> Context:
     """The context of a batch; `further` and `ref_further` (X, E) are log-probabilities, `inputs` from `embedded`."""
     addition, prompts = config.addition, len(batch.prompts)
@@ -65,6 +80,7 @@ def batch_context(
         inputs=inputs[0] if inputs else None,
         groups=groups,
         memory=state.memory,
+        tokens=tokens,
     )
 
 

@@ -20,12 +20,13 @@ from rsail.training.measures import (
     check_finite,
     identical_pairs,
     judge,
-    judge_as_oracle,
+    learned_rewards,
     mean,
     pair_losses,
     sequence_measures,
 )
 from rsail.training.memory import EVALUATION, settings_named
+from rsail.training.reward_model import load_reward_model
 
 RESPONSES = 4
 ROWS_ALONE = 8  # responses judged a second time, alone, in each evaluation
@@ -58,6 +59,8 @@ def evaluate(run: str | Path, *, output: str | Path | None = None) -> dict:
     device = Accelerator().device
     policy, reference = policy.to(device), reference.to(device)
     task = load_task(config.task, eval_prompts=config.evaluation_prompts, tokenizer=tokenizer)
+    if config.oracle.kind == "reward_model":
+        task = load_reward_model(config, run, task)
     with settings_named("evaluation", config, EVALUATION):
         metrics = evaluate_policy(config, policy, reference, tokenizer, task)
     write_atomically(output, json.dumps(metrics, indent=1, sort_keys=True, allow_nan=False) + "\n")
@@ -74,8 +77,9 @@ def evaluate_policy(config: OnlineConfig, policy, reference, tokenizer, task: Ta
     ``gold/win_rate`` is the share of pairs with the higher gold reward, ties counted half. ``fixed/chosen`` and
     ``fixed/rejected`` are mean log-ratios log pi - log pi_ref of the reference's own responses, the same texts in
     every evaluation, where the oracle prefers one of a pair; ``objective/kl_forward`` is KL(pi_ref || pi) from them.
-    ``oracle/reward`` is that by which the oracle compares, where it does not know the true one.
     ``robust/certificate_gap`` is L^W_rho(P_obs) - L_SAIL(P*), not negative when the oracle is within rho of the truth.
+    An oracle that drifts is that of the last step, in every evaluation: those of one run compare policies, not oracles.
+    ``proxy/reward`` is the reward by which the oracle compares, where it does not know the true one.
 
     Raises `FloatingPointError` naming the metrics that are not finite.
     """
@@ -92,7 +96,9 @@ def evaluate_policy(config: OnlineConfig, policy, reference, tokenizer, task: Ta
     )
     rewards, attributes = judge(task, tokenizer, prompts, own, RESPONSES, ROWS_ALONE)
     ref_rewards, ref_attributes = judge(task, tokenizer, prompts, other, RESPONSES)
-    believed, ref_believed = (judge_as_oracle(task, tokenizer, prompts, s, RESPONSES) for s in (own, other))
+    learned, ref_learned = (
+        learned_rewards(task, tokenizer, prompts, samples, RESPONSES) for samples in (own, other)
+    )
     ratio, ref_ratio = (
         (m["log_prob"] - m["ref_log_prob"]).reshape(-1, RESPONSES) for m in (of_own, of_other)
     )
@@ -104,7 +110,8 @@ def evaluate_policy(config: OnlineConfig, policy, reference, tokenizer, task: Ta
         np.concatenate([rewards, ref_rewards], axis=1),
         attributes={k: np.concatenate([attributes[k], ref_attributes[k]], axis=1) for k in attributes},
         pair_scores=scores[:, :, None] - scores[:, None, :],
-        oracle_rewards=None if believed is None else np.concatenate([believed, ref_believed], axis=1),
+        prompts=prompts,
+        learned=None if learned is None else np.concatenate([learned, ref_learned], axis=1),
     )
     first, second = np.triu_indices(RESPONSES, 1)
     pair_score = ratio[:, first] - ratio[:, second]
@@ -129,7 +136,7 @@ def evaluate_policy(config: OnlineConfig, policy, reference, tokenizer, task: Ta
         "robust/penalty": np.abs(pair_score),
         "robust/certificate_gap": robust - true,
         **{f"attribute/{name}": values for name, values in attributes.items()},
-        **({} if believed is None else {"oracle/reward": believed}),
+        **({} if learned is None else {"proxy/reward": learned}),
     }
     per_prompt = {
         name: np.asarray(v, dtype=np.float64).reshape(len(prompts), -1).mean(1)

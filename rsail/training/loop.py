@@ -37,13 +37,14 @@ from rsail.training.checkpoint import (
     open_run,
     save_checkpoint,
 )
-from rsail.training.collection import batch_targets, collect
+from rsail.training.collection import batch_targets, collect, question_of
 from rsail.training.config import OnlineConfig
-from rsail.training.context import batch_context, embedded, group_indices
+from rsail.training.context import Tokens, batch_context, embedded, group_indices
 from rsail.training.evaluation import evaluate_policy
-from rsail.training.measures import check_finite, judge, judge_as_oracle, step_metrics
-from rsail.training.memory import EVALUATION, STEP, STORED, settings_named
+from rsail.training.measures import check_finite, judge, mean, step_metrics
+from rsail.training.memory import EVALUATION, FIT, STEP, STORED, settings_named
 from rsail.training.objective import online_loss
+from rsail.training.reward_model import load_reward_model, make_reward_model
 from rsail.training.state import State, begin_round, begin_run, begins_round, parts_of, restore_parts
 
 
@@ -85,6 +86,10 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
 def _go_on(config, folder, accelerator, policy, tokenizer, task, progress, stopping) -> None:
     """Every step after the last checkpoint in `folder`, then the final model."""
     initial = frozen_copy(policy).to(accelerator.device)
+    if config.oracle.kind == "reward_model":
+        with settings_named("fit of the reward model", config, FIT):
+            make_reward_model(config, folder, initial, tokenizer, task)
+        task = load_reward_model(config, folder, task)
     moving = config.collection.reference == "round"
     reference = frozen_copy(policy).to(accelerator.device) if moving else initial
     optimizer = make_optimizer(config, policy)
@@ -116,6 +121,7 @@ def _go_on(config, folder, accelerator, policy, tokenizer, task, progress, stopp
     for step in tqdm(
         steps, initial=done, total=config.steps, disable=None if progress is None else not progress
     ):
+        state.progress = step / config.steps
         if begins_round(config, step):
             with settings_named(f"begin of the round of step {step}", config, STORED):
                 hashes = begin_round(config, state)
@@ -179,17 +185,15 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
     if not np.isfinite(scores).all():  # before the oracle takes them for a wrong argument
         raise NotFinite("log-ratios of the policy must be finite")
     pair_scores = scores[:, :, None] - scores[:, None, :]
-    answer = ask(
-        config.oracle,
-        rewards,
-        attributes=attributes,
-        pair_scores=pair_scores,
-        oracle_rewards=judge_as_oracle(state.task, state.tokenizer, batch.prompts, samples, count),
-    )
+    question = question_of(config, state, batch.prompts, samples, count)
+    answer = ask(config.oracle, rewards, attributes=attributes, pair_scores=pair_scores, **question)
     targets = batch_targets(config, state, batch, answer.preferences, pair_scores)
     clock.lap("oracle")
 
-    context = batch_context(config, state, batch, further, ref_further, inputs)
+    tokens, ref_tokens = tokens[:compared], ref_tokens[:compared]
+    of_groups = (tokens, tokens - ref_tokens, samples.response_mask)
+    of_tokens = Tokens(*(table.view(len(batch.prompts), count, -1) for table in of_groups))
+    context = batch_context(config, state, batch, further, ref_further, inputs, of_tokens)
     targets = torch.as_tensor(targets, dtype=log_probs.dtype).to(log_probs.device)
     loss = online_loss(config, log_probs, ref_log_probs, targets, context, measures)
     accelerator.backward(loss)
@@ -198,10 +202,11 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
     state.optimizer.step()
     state.optimizer.zero_grad()
     clock.lap("update")
-    tokens, ref_tokens = tokens[:compared], ref_tokens[:compared]
     metrics = step_metrics(
         config, samples, tokens, ref_tokens, rewards, attributes, answer, state.tokenizer, count
     )
+    if (learned := question["learned"]) is not None:
+        metrics["proxy/reward"] = mean(learned)
     return {"loss": loss.item(), "grad_norm": float(grad_norm), **measures, **metrics}, clock.seconds
 
 
@@ -255,7 +260,7 @@ def check_logs(config: OnlineConfig, logs: dict[str, Log], done: int, digests: d
 def check_task(config: OnlineConfig, task) -> None:
     """Raise unless the task offers what the oracle and the reweighting of `config` ask for."""
     known = set(task.attributes([""]))
-    if config.oracle.kind == "bias":
+    if config.oracle.reads_attribute:
         require(
             config.oracle.attribute in known,
             "oracle.attribute",

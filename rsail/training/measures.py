@@ -35,13 +35,13 @@ def judge(
     return rewards.reshape(-1, count), attributes
 
 
-def judge_as_oracle(task, tokenizer, prompts: list[str], samples, count: int) -> np.ndarray | None:
-    """Rewards (X, K) by which the oracle compares the responses; None where it knows the true ones."""
-    if task.oracle_reward is None:
+def learned_rewards(task, tokenizer, prompts: list[str], samples, count: int) -> np.ndarray | None:
+    """Rewards (X, K) of the reward model by which the oracle answers; None where it answers by the true ones."""
+    if task.learned is None:
         return None
     repeated = [prompt for prompt in prompts for _ in range(count)]
-    rewards = finite("oracle_reward", task.oracle_reward(repeated, decode(tokenizer, samples)))
-    require(rewards.shape == (len(repeated),), "oracle_reward.shape", rewards.shape, f"({len(repeated)},)")
+    rewards = finite("learned", task.learned(repeated, decode(tokenizer, samples)))
+    require(rewards.shape == (len(repeated),), "learned.shape", rewards.shape, f"({len(repeated)},)")
     return rewards.reshape(-1, count)
 
 

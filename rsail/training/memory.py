@@ -11,6 +11,7 @@ import torch
 STEP = ("prompts_per_step", "responses_per_prompt", "max_new_tokens")
 STORED = ("collection.stored_prompts", "responses_per_prompt", "max_new_tokens")
 EVALUATION = ("evaluation_prompts", "max_new_tokens")
+FIT = ("oracle.pairs", "oracle.members", "max_new_tokens")
 
 
 @contextlib.contextmanager

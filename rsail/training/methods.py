@@ -66,6 +66,9 @@ METHODS: dict[str, dict] = {
     "chi2_rebel": {**REBEL, "addition": {"reweighting": "chi2_ball", "reweighting_strength": 0.01}},
     # Lists of the policy, ranked by the oracle (arXiv 2607.01715; radius and length ours).
     "listwise_pl": {"loss": "plackett_luce", "rho": 0.1, "labels": "drawn", "responses_per_prompt": 4},
+    # Policy gradients on the oracle's scores; group size and prompts ours: as many responses in a step as others have.
+    "rloo": {"loss": "rloo", "responses_per_prompt": 4, "prompts_per_step": 16},  # arXiv 2402.14740
+    "grpo": {"loss": "grpo", "responses_per_prompt": 4, "prompts_per_step": 16},  # arXiv 2402.03300
     # Online and hybrid.
     "online_dpo": {**ONLINE, "loss": "dpo", "labels": "drawn"},  # OAIF, arXiv 2402.04792
     "osp": {**ONLINE, "loss": "dpo"},  # DPO's loss at a soft label, arXiv 2405.14103

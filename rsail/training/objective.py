@@ -21,7 +21,7 @@ from rsail.objectives import (
     weights,
 )
 from rsail.training.context import Context
-from rsail.training.options import loss_function, loss_kind
+from rsail.training.options import POLICY_GRADIENTS, loss_function, loss_kind
 
 
 def online_loss(
@@ -37,13 +37,15 @@ def online_loss(
     `log_probs` (X, K) are log pi(y|x) with graph, `ref_log_probs` those of the reference, `targets` what
     `rsail.training.collection.make_targets` returns. Without additions it is the mean over all pairs, and with a
     score weight its gradient is the estimator of Algorithm 1 (eq. 22): the value is that of the pair loss, and the
-    gradient of the sampling law comes on top. What additions amount to is put into `measures`.
+    gradient of the sampling law comes on top. Policy gradients are the mean over all groups of K responses. What
+    additions amount to is put into `measures`.
     """
     measures = {} if measures is None else measures
     addition = config.addition
     losses = response_losses(config, log_probs, ref_log_probs, targets, context)
     values = losses
-    if config.score_weight > 0 or addition.preference_weight > 0:
+    laws = config.score_weight > 0 or addition.preference_weight > 0
+    if laws and loss_kind(config.loss) not in POLICY_GRADIENTS:  # these are gradients of their law already
         losses = _with_laws(config, losses, log_probs, log_probs - ref_log_probs, targets, context.fresh)
     total = _reduced(config, losses, context, measures)
     if addition.wasserstein > 0:
@@ -65,11 +67,15 @@ def online_loss(
 
 
 def response_losses(config, log_probs, ref_log_probs, targets, context: Context) -> torch.Tensor:
-    """The loss of each pair, (X, M) in the order of `pair_indices`; of each list, (X, 1)."""
+    """The loss of each pair, (X, M) in the order of `pair_indices`; of each list or group of responses, (X, 1)."""
     loss, arguments, kind = loss_function(config.loss), config.loss_arguments(), loss_kind(config.loss)
     log_ratio = log_probs - ref_log_probs
     if kind == "list":
         return loss(log_ratio, targets.long(), **arguments)[:, None]
+    if kind == "sequence":
+        return loss(log_probs, log_ratio, targets, **arguments)[:, None]
+    if kind == "token":
+        return loss(*context.tokens, targets, **arguments)[:, None]
     first, second = pair_indices(config.responses_per_prompt)
     if kind == "ratio":
         return loss(log_ratio[:, first], log_ratio[:, second], targets[:, first, second], **arguments)

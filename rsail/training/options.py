@@ -25,6 +25,7 @@ EXTRA_FROM = {
 TERMS = ("none", "xpo", "pessimism", *EXTRA_FROM)
 REWEIGHTINGS = ("mean", "dr_dpo", "kl_penalty", "kl_ball", "chi2_ball", "tv_ball", "group_robust")
 WITH_RHO = ("robust_sail", "plackett_luce")
+POLICY_GRADIENTS = ("sequence", "token")  # kinds of losses that need samples of the policy, with rewards
 
 
 @dataclass(frozen=True, config=SETTINGS)
@@ -73,20 +74,29 @@ class AdditionConfig:
 
 
 def loss_kind(name: str) -> str:
-    """pair, ratio, reward or list: what the loss `name` of rsail.objectives compares."""
-    from rsail.objectives import LIST_LOSSES, LOSSES, RATIO_LOSSES, REWARD_LOSSES
-
-    groups = {"pair": LOSSES, "ratio": RATIO_LOSSES, "reward": REWARD_LOSSES, "list": LIST_LOSSES}
+    """pair, ratio, reward, list, sequence or token: what the loss `name` of rsail.objectives reads."""
+    groups = _losses()
     one_of("loss", name, [loss for group in groups.values() for loss in group])
     return next(kind for kind, group in groups.items() if name in group)
 
 
 def loss_function(name: str):
     """The loss `name` of rsail.objectives, of whatever kind."""
-    from rsail.objectives import LIST_LOSSES, LOSSES, RATIO_LOSSES, REWARD_LOSSES
+    return _losses()[loss_kind(name)][name]
 
-    loss_kind(name)
-    return {**LOSSES, **RATIO_LOSSES, **REWARD_LOSSES, **LIST_LOSSES}[name]
+
+def _losses() -> dict[str, dict]:
+    """All losses of rsail.objectives by their kind."""
+    from rsail import objectives
+
+    return {
+        "pair": objectives.LOSSES,
+        "ratio": objectives.RATIO_LOSSES,
+        "reward": objectives.REWARD_LOSSES,
+        "list": objectives.LIST_LOSSES,
+        "sequence": objectives.SEQUENCE_LOSSES,
+        "token": objectives.TOKEN_LOSSES,
+    }
 
 
 def stored_count(config) -> int:

@@ -28,6 +28,7 @@ class State:
     offline: PairSet | None = None
     pool: PairSet | None = None  # of the present round
     memory: dict[str, torch.Tensor] = field(default_factory=dict)  # what additions carry from step to step
+    progress: float = 0.0  # share of the run's steps that are over at the end of the present one, for a drift
 
     @property
     def sampler(self):
@@ -70,9 +71,11 @@ def begin_round(config, state: State) -> dict[str, str]:
     if config.collection.collected == "round":
         state.pool = collect_set(config, state, offline=False)
     sets = {"offline": state.offline, "pool": state.pool}
+    learned = config.oracle.kind == "reward_model"
     return {
         "reference": fingerprint(state.reference),
         **{name: digest(pairs) for name, pairs in sets.items() if pairs is not None},
+        **({"reward_model": state.task.learned.digest()} if learned else {}),
     }
 
 

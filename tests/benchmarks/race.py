@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rsail.files import make_writable
 from rsail.study.cost.statistics import ratio_of_medians
 from rsail.study.cost.workload import Workload
 from rsail.study.results import write_result
@@ -85,6 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Race online steps against TRL.")
     parser.add_argument("--output", required=True, type=Path, help="folder of the result file")
     output = parser.parse_args(arguments).output
+    make_writable("output", output)
     start, records = time.perf_counter(), []
     for workload in GRID:
         records.append(race(workload))

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from rsail.lm import reader, sample
-from rsail.lm.reader import LlamaReader, Reader, is_plain_llama, make_reader
+from rsail.lm.reader import LlamaReader, Reader, WholeReader, is_plain_llama, make_reader
 
 from .small_models import EOS, PAD, left_padded, small_model
 from .test_sampling import PROMPTS, draw, texts
@@ -63,6 +63,37 @@ def test_both_ways_sample_the_same_tokens(monkeypatch, width):
     assert type(make_reader(model, *left_padded(PROMPTS), 2, 4)) is Reader
     assert texts(draw(model, count=20, width=width)) == short
     assert len({len(row) for row in short}) > 3  # rows ended at different times
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["mamba", "recurrent_gemma", "lfm2", "falcon_h1", "gemma3_text"])
+def test_logits_are_those_of_whole_rows_whatever_a_model_remembers(name):
+    """No usual cache in two of them, a state in some layers, in all of them; windows shorter than the prompts."""
+    torch.manual_seed(0)
+    settings = {
+        "vocab_size": 11, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "head_dim": 8,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.4, "sliding_window": 4,
+        "state_size": 4, "mamba_d_ssm": 16, "mamba_n_heads": 2, "mamba_d_head": 8, "mamba_d_state": 4,
+        "lru_width": 16, "block_types": ["recurrent", "attention"], "attention_window_size": 16,
+        "bos_token_id": 2, "eos_token_id": EOS, "pad_token_id": PAD,
+    }  # fmt: skip
+    settings |= {"layer_types": ["conv", "full_attention"]} if name == "lfm2" else {}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(name, **settings)).float().eval()
+    one = make_reader(model, *left_padded(PROMPTS, 9), 2, 5)
+    assert isinstance(one, WholeReader) == (name in ("mamba", "recurrent_gemma"))
+    tokens, rows = torch.randint(2, 11, (6, 5), generator=torch.Generator().manual_seed(1)), torch.arange(6)
+    last = None
+    for t in range(6):
+        found = one.read(last)
+        for logits, n in zip(found, rows.tolist(), strict=True):
+            ids = torch.tensor([PROMPTS[n // 2] + tokens[n, :t].tolist()])
+            torch.testing.assert_close(
+                logits, model(input_ids=ids, use_cache=False).logits[0, -1], rtol=0, atol=1e-4
+            )
+        if t == 2:
+            rows = rows[[0, 3, 4]]
+            one.keep(rows)
+        last = tokens[rows, t] if t < 5 else None
 
 
 def test_what_is_not_plain_is_read_by_the_model():

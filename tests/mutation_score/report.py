@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 from rsail.files import write_atomically
 from rsail.study import pages
@@ -62,13 +62,30 @@ def weighted(entries: list[dict]) -> float:
     return sum(n * score(entry).share for n, entry in zip(sizes, entries, strict=True)) / sum(sizes)
 
 
+def weighted_interval(entries: list[dict]) -> tuple[float, float]:
+    """A 95 % interval of `weighted`: the modules are the strata of the sample, those that were run whole add nothing.
+
+    As Agresti and Coull do, two successes and two failures are added to each module: one in which nothing survived is
+    not certain.
+    """
+    sizes = [entry["mutants"] - entry["messages"] for entry in entries]
+    variance = 0.0
+    for size, found in zip(sizes, map(score, entries), strict=True):
+        share = (found.noticed + 2) / (found.run + 4)
+        variance += (size / sum(sizes)) ** 2 * (1 - found.run / size) * share * (1 - share) / (found.run + 4)
+    half = norm.ppf(0.975) * variance**0.5
+    return weighted(entries) - half, weighted(entries) + half
+
+
 def table(result: dict) -> str:
     """One row per module; the numbers come from the record."""
     entries = result["history"]
     rows = [_row(entry["module"], entry["mutants"] - entry["messages"], score(entry)) for entry in entries]
     everything = sum(entry["mutants"] - entry["messages"] for entry in entries)
     in_all = total(entries)
-    rows.append(_row("all", everything, in_all))
+    # Not a random sample of all: some modules were run whole.
+    rows.append((*_row("all", everything, in_all)[:-1], "below"))
+    low, high = weighted_interval(entries)
     versions = result["config"]["versions"]
     unreached = sum(item["outcome"] == "no tests" for entry in entries for item in entry["alive"])
     return "\n\n".join(
@@ -76,7 +93,8 @@ def table(result: dict) -> str:
             markdown_table(rows, COLUMNS),
             f"mutmut {versions['mutmut']}, {result['wall_time'] / 60:.0f} minutes on one core. Score: killed or timed "
             f"out, of those that were run; {unreached} of the survivors are in code that no test of `tests/exact` and "
-            f"`tests/objectives` reaches. Each module weighted by its mutants: {100 * weighted(entries):.1f} %. "
+            f"`tests/objectives` reaches. Each module weighted by its mutants: {100 * weighted(entries):.1f} %, "
+            f"95 % interval {100 * low:.1f} to {100 * high:.1f} %. "
             f"Left out: {sum(entry['messages'] for entry in entries)} mutants that change nothing but the text of an "
             "error message. [The survivors](tests/mutation_score/README.md), each with a reason.",
         ]

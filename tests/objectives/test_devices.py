@@ -9,7 +9,9 @@ from rsail.objectives import (
     RATIO_LOSSES,
     REWARD_LOSSES,
     REWEIGHTINGS,
+    SEQUENCE_LOSSES,
     TERMS,
+    TOKEN_LOSSES,
     fpo_loss,
     group_means,
     group_robust,
@@ -34,6 +36,11 @@ CALLS = {
     **{f"RATIO {n}": lambda f=f: f(V, V, 0.3, beta=0.1, reward_bound=1.0) for n, f in RATIO_LOSSES.items()},
     **{f"REWARD {n}": lambda f=f: f(V, V, beta=0.1) for n, f in REWARD_LOSSES.items()},
     **{f"LIST {n}": lambda f=f: f(V, RANKING, beta=0.1, rho=0.1) for n, f in LIST_LOSSES.items()},
+    **{f"SEQUENCE {n}": lambda f=f: f(V, V, V, beta=0.1) for n, f in SEQUENCE_LOSSES.items()},
+    **{
+        f"TOKEN {n}": lambda f=f: f(V[:, None], V[:, None], V[:, None], V, beta=0.1)
+        for n, f in TOKEN_LOSSES.items()
+    },
     **{f"REWEIGHT {n}": lambda f=f, n=n: f(V, probs=V, **OPTION[n]) for n, f in REWEIGHTINGS.items()},
     "vpo": lambda: TERMS["vpo"](V, beta=0.1, weight=0.1, sign=1),
     "xpo": lambda: TERMS["xpo"](V, weight=0.1),

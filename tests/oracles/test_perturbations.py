@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from rsail import exact
-from rsail.oracles import bias, draw_labels, flatten, flip, sup_deviation, truth, worst_case
+from rsail.oracles import (
+    annotator_groups,
+    bias,
+    cyclic,
+    draw_labels,
+    drift,
+    flatten,
+    flip,
+    grouped_bias,
+    sup_deviation,
+    truth,
+    worst_case,
+)
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=80)
 STRENGTHS = st.floats(0, 1)
@@ -34,10 +46,13 @@ def perturbed(kind, rewards, values, strength):
         "bias": lambda: bias(true, values, strength),
         "worst_case": lambda: worst_case(true, differences(values), strength),
         "flatten": lambda: flatten(true, strength),
+        "groups": lambda: grouped_bias(true, values, [0, 1], count=2, strength=strength),
+        "drift": lambda: drift(true, values, strength, 0.7),
+        "cyclic": lambda: cyclic(true, values, strength),
     }[kind]()
 
 
-ALL = pytest.mark.parametrize("kind", ["flip", "bias", "worst_case", "flatten"])
+ALL = pytest.mark.parametrize("kind", ["flip", "bias", "worst_case", "flatten", "groups", "drift", "cyclic"])
 
 
 @ALL
@@ -121,6 +136,42 @@ def test_the_bias_favors_the_larger_attribute_and_clips():
     ) == pytest.approx(0.15)
 
 
+def test_every_group_of_annotators_has_its_own_bias():
+    true, filler = truth([[0.2, 0.0, 0.1]] * 4), np.array([[0.0, 2.0, 1.0]] * 4)
+    observed = grouped_bias(true, filler, [2, 0, 1, 1], count=3, strength=0.2)
+    for row, strength in enumerate((0.2, 0.0, 0.1, 0.1)):
+        assert np.allclose(observed[row], bias(true, filler, strength)[row], atol=1e-15)
+    deviations = [sup_deviation(o, t) for o, t in zip(observed, true, strict=True)]
+    assert deviations == pytest.approx([0.2, 0.0, 0.1, 0.1])
+
+
+def test_a_prompt_has_the_same_annotators_wherever_it_stands():
+    prompts = [f"prompt {k}" for k in range(600)]
+    groups = annotator_groups(prompts, 3)
+    assert np.array_equal(annotator_groups(prompts[::-1], 3), groups[::-1])
+    assert np.array_equal(annotator_groups(["some birds", "anything"], 1000), [694, 754])  # by sha256sum
+    assert np.bincount(groups, minlength=3).min() > 150 and set(groups) == {0, 1, 2}
+
+
+def test_a_drift_grows_in_equal_steps():
+    true, filler = truth([[0.0, 0.0]]), [[1.0, 0.0]]
+    shifts = [drift(true, filler, 0.2, step / 4)[0, 0, 1] - 0.5 for step in range(5)]
+    assert shifts == pytest.approx([0.0, 0.05, 0.1, 0.15, 0.2])
+
+
+def test_a_cycle_has_no_best_response_and_ties_within_a_phase():
+    observed = cyclic(truth(np.zeros((1, 5))), [[0.0, 4.0, 2.9, 3.0, -1.0]], 0.2)[0]  # phases 0, 1, 2, 0, 2
+    assert observed[1, 0] == observed[2, 1] == observed[0, 2] == observed[4, 1] == 0.7
+    assert observed[0, 1] == observed[1, 2] == observed[2, 0] == pytest.approx(0.3)
+    assert observed[0, 3] == observed[2, 4] == 0.5
+    scores = np.log(observed / (1 - observed))  # of a reward they would add up to 0 around any cycle
+    assert scores[1, 0] + scores[0, 2] + scores[2, 1] > 2
+
+
+def test_a_cycle_is_clipped_at_certainty():
+    assert cyclic(truth([[4.0, 0.0]]), [[1.0, 0.0]], 0.15)[0].tolist() == [[0.5, 1.0], [0.0, 0.5]]
+
+
 def test_flips_and_flattening_are_one_map_at_twice_the_weight():
     true = truth([[1.0, 0.3, -0.7]])
     assert np.allclose(flip(true, 0.2), flatten(true, 0.4), atol=1e-15)
@@ -176,6 +227,34 @@ HALF = np.full((1, 2, 2), 0.5)
         ),
         (lambda: bias(HALF, [[1.0, np.inf]], 0.1), "attribute must be finite, got inf"),
         (lambda: bias(HALF, [[1.0, 0.0]], 1.1), "strength must be a number in [0, 1], got 1.1"),
+        (
+            lambda: cyclic(HALF, [[1.0]], 0.1),
+            "attribute.shape must be (1, 2), one number per response, got (1, 1)",
+        ),
+        (lambda: cyclic(HALF, [[1.0, 0.0]], -0.1), "strength must be a number in [0, 1], got -0.1"),
+        (lambda: drift(HALF, [[1.0, 0.0]], 0.1, 1.01), "progress must be a number in [0, 1], got 1.01"),
+        (lambda: drift(HALF, [[1.0, 0.0]], 2, 0.1), "strength must be a number in [0, 1], got 2"),
+        (
+            lambda: grouped_bias(HALF, [[1.0, 0.0]], [0, 1], count=2, strength=0.1),
+            "groups.shape must be (1,), got (2,)",
+        ),
+        (
+            lambda: grouped_bias(HALF, [[1.0, 0.0]], [2], count=2, strength=0.1),
+            "groups must be whole numbers from 0 to 1, got [2.0]",
+        ),
+        (
+            lambda: grouped_bias(HALF, [[1.0, 0.0]], [0], count=1, strength=0.1),
+            "count must be at least 2, got 1",
+        ),
+        (
+            lambda: grouped_bias(HALF, [[1.0, 0.0]], [0], count=2, strength=1.1),
+            "strength must be a number in [0, 1], got 1.1",
+        ),
+        (
+            lambda: grouped_bias(HALF[0], [1.0, 0.0], [0], count=2, strength=0.1),
+            "preferences.shape must be (X, K, K), got (2, 2)",
+        ),
+        (lambda: annotator_groups(["a"], 1), "count must be at least 2, got 1"),
         (lambda: worst_case(HALF, np.zeros((2, 2)), 0.1), "pair_scores.shape must be (1, 2, 2)"),
         (lambda: worst_case(HALF, np.ones((1, 2, 2)), 0.1), "pair_scores + pair_scores^T must be 0"),
         (lambda: worst_case(HALF, np.zeros((1, 2, 2)), 2), "radius must be a number in [0, 1], got 2"),

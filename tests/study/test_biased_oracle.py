@@ -10,6 +10,7 @@ from scipy import stats
 from rsail.study import biased_oracle as study
 from rsail.study.profiles import get_profile
 from rsail.study.results import ResultError, read_result
+from rsail.training.checkpoint import exclusive
 
 COMMITTED = sorted(study.RESULTS.glob("*.json"))
 
@@ -131,6 +132,15 @@ def test_a_study_is_made_again_unless_it_is_resumed(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "_is_made", lambda path, config: path.exists())
     study.run_study(tmp_path, profile, resume=True)
     assert len(made) == 2 * len(study.plan(profile))
+
+
+def test_the_folder_of_a_run_that_another_process_trains_now_is_left_alone(tmp_path):
+    config, log = study.base_config(tmp_path / "run", steps=1, seed=0, rho=0.0), tmp_path / "run" / "log"
+    log.parent.mkdir()
+    log.write_text("precious")
+    with exclusive(log.parent), pytest.raises(ValueError, match="no other run writes now"):
+        study.run_one(config, tmp_path / "result.json", 0)
+    assert log.read_text() == "precious"
 
 
 @pytest.mark.parametrize("changed", ["commit", "config", "dirty", None])

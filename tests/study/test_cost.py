@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from rsail.__main__ import main
-from rsail.lm import frozen_copy, response_log_probs, sample
+from rsail.lm import fingerprint, frozen_copy, response_log_probs, sample
+from rsail.lm.reader import LlamaReader, Reader
 from rsail.study.cost import bench, exact, steps
 from rsail.study.cost.floor import Machine, floors, measure_machine, phase_costs, weights
 from rsail.study.cost.workload import (
@@ -68,6 +70,27 @@ def test_operations_of_the_floor_are_those_of_the_products_that_are_made():
     assert costs["backward"][0] == 2 * costs["forward"][0]
 
 
+@torch.no_grad()
+def test_a_token_takes_some_sixty_operations():
+    """As notebook 10 explains what sampling takes beyond its floor; those of the model take more."""
+
+    class Counting(TorchFunctionMode):
+        count = 0
+
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            self.count += 1
+            return function(*args, **(kwargs or {}))
+
+    counts, ids = [], torch.ones(8, PROMPT_WORDS[1], dtype=torch.long)
+    for kind in (LlamaReader, Reader):
+        reader = kind(build_model(Workload()), ids, torch.ones_like(ids), 2, 4)
+        reader.read(None)
+        with Counting() as counting:
+            reader.read(torch.ones(16, dtype=torch.long))
+        counts.append(counting.count)
+    assert 50 <= counts[0] <= 75 and counts[1] > 2.5 * counts[0]
+
+
 def test_weights_are_those_of_the_model():
     work = Workload(vocabulary=64, hidden=32, heads=2, layers=3)
     assert weights(work) == sum(w.numel() for w in build_model(work).parameters() if w.ndim == 2)
@@ -89,10 +112,24 @@ def test_floors_scale_with_the_machine():
     assert machine.operations > 0 and machine.bandwidth > 0
 
 
-def test_variants_in_turns_do_the_same_work_and_are_put_back():
+def test_variants_in_turns_do_the_same_work_and_are_put_back(monkeypatch):
     variants = {name: (SMALL, settings) for name, settings in (("plain", bench.PLAIN), ("both", {}))}
+    seen: list[tuple[str, bool, float]] = []
+
+    def watched(config, state):
+        before = fingerprint(state.policy)
+        metrics, taken = online_step(config, state)
+        seen.append((before, fingerprint(state.policy) != before, metrics["objective/entropy"]))
+        return metrics, taken
+
+    monkeypatch.setattr(steps, "online_step", watched)
     seconds = steps.in_turns(variants, 3)
     assert set(seconds) == set(variants) and all((taken > 0).all() for taken in seconds.values())
+    assert len(seen) == 2 * (steps.WARM_UP + 3)
+    assert len({weights for weights, *_ in seen}) == 1 and all(moved for _, moved, _ in seen)
+    rounds = [[entropy for *_, entropy in seen[k : k + 2]] for k in range(0, len(seen), 2)]
+    assert all(one == other for one, other in rounds)  # the same tokens, which differ from round to round
+    assert len({one for one, _ in rounds}) == len(rounds)
 
 
 def test_every_part_runs_tiny_and_writes_a_result(tmp_path, monkeypatch, capsys):
@@ -106,6 +143,9 @@ def test_every_part_runs_tiny_and_writes_a_result(tmp_path, monkeypatch, capsys)
     capsys.readouterr()
     assert main(["bench", "--output", str(tmp_path), "speed"]) == 2
     assert "part must be one of" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert main(["bench", "--output", str(tmp_path / "file")]) == 2  # before minutes of work
+    assert "output must be a writable folder, got" in capsys.readouterr().err
 
 
 def test_the_sum_over_pairs_in_rows_is_the_sorted_one():

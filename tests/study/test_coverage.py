@@ -14,7 +14,7 @@ from rsail.training import METHODS as TRAINED
 # What a reader of the literature looks for.
 WANTED = (
     "SAIL, DDP", "SAIL, DPP", "SAIL, DPR", "SAIL-RevKL", "DPO", "cDPO", "rDPO", "IPO", "Dr. DPO", "WDPO",
-    "KLDPO", "χPO", "REBEL", "W-REBEL", "KL-REBEL", "χ²-REBEL", "robust listwise PL", "XPO",
+    "KLDPO", "χPO", "REBEL", "W-REBEL", "KL-REBEL", "χ²-REBEL", "robust listwise PL", "RLOO", "GRPO", "XPO",
     "VPO, online and offline", "SELM", "reward ensembles, worst case (WCO)",
     "reward ensembles, uncertainty-weighted (UWO)", "finite-candidate enhancer (oat)", "COPO", "HyPO", "SPAC",
     "GSHF, offline", "GSHF, online", "GSHF, hybrid", "RSO", "Nash (general preference)",

@@ -79,7 +79,7 @@ def test_a_run_keeps_what_the_analysis_reads(work):
         for run in runs:
             rows = run["history"]["evaluations"]
             assert rows["step"] == [0, 1, 2]
-            assert rows["gold/reward/open"] == rows["oracle/reward/open"] == [0, 0, 0]
+            assert rows["gold/reward/open"] == rows["proxy/reward/open"] == [0, 0, 0]
             assert rows["gold/preference/open"] == [0.5] * 3
             assert {name: values[-1] for name, values in rows.items() if name != "step"}.items() <= run[
                 "metrics"

@@ -13,6 +13,7 @@ import pytest
 from rsail.study import sweeps
 from rsail.study.results import ResultError, read_result
 from rsail.study.sweeps import Cell, grid, read_sweep, run_sweep
+from rsail.versions import versions
 
 PLAN = [Cell(f"x{x}", {"x": x}, {"run": x}) for x in range(5)]
 
@@ -98,6 +99,17 @@ def test_a_file_of_another_run_is_refused_and_files_of_no_run_are_named(tmp_path
         run_sweep("t", PLAN, square, tmp_path, progress=False)
     report = run_sweep("s", PLAN[:3], square, tmp_path, progress=False)
     assert report.strangers == ["x3", "x4"] and "of no planned run: x4" in str(report)
+
+
+def test_cells_that_were_made_with_other_versions_are_told(tmp_path, monkeypatch):
+    assert not run_sweep("s", PLAN[:2], square, tmp_path, progress=False).older
+    now = versions()
+    other = {**now, "libraries": {**now["libraries"], "numpy": "9.9"}}
+    monkeypatch.setattr(sweeps, "versions", lambda: other)
+    report = run_sweep("s", PLAN[:3], square, tmp_path, progress=False)
+    assert report.kept == ["x0", "x1"] == list(report.older) and report.made == ["x2"]
+    told = f"2 kept of other versions: libraries.numpy ({now['libraries']['numpy']!r} there, '9.9' now)"
+    assert told in str(report)
 
 
 def test_a_plan_with_one_name_twice_is_refused_before_any_work(tmp_path):

@@ -5,10 +5,12 @@ from rsail.training import METHODS, method_config
 SETTINGS = {"beta": 0.7, "baseline": "log2", "prompts_per_step": 8}
 # What is changed so that every term weighs enough to be missed, and settings that no method has.
 STRONG = {"addition": {"term_weight": 0.6}}
+THREE = {"responses_per_prompt": 3, "baseline": "other_prompts"}  # of a policy gradient
 CHANGES = {
     "sail_revkl": STRONG, "xpo": STRONG, "selm": STRONG, "vpo": STRONG, "vpo_offline": STRONG,
     "hypo": STRONG, "gshf_offline": STRONG, "group_robust": {"addition": {"reweighting_strength": 0.8}},
     "listwise_pl": {"responses_per_prompt": 3},
+    "rloo": THREE, "grpo": THREE,
     "chi2_rebel": {"addition": {"reweighting_strength": 0.3}},
     "copo": {"addition": {"term_weight": 6.0}},
     "kldpo": {"addition": {"reweighting_strength": 0.5}}, "kl_rebel": {"addition": {"reweighting_strength": 4.0}},
@@ -60,6 +62,8 @@ EXTRA = {
             "addition": {"reweighting": "kl_penalty", "reweighting_strength": 0.5},
         },
     ),
+    "rloo with a term": ("rloo", {**THREE, "addition": {"term": "vpo_online", "term_weight": 0.6}}),
+    "grpo with a term": ("grpo", {**THREE, "addition": {"term": "reference_kl", "term_weight": 0.6}}),
     "spac with a share": (
         "spac",
         {

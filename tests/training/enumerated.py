@@ -58,6 +58,18 @@ class World:
         self.attribute = rng.integers(0, 3, size=self.own.shape).astype(float)
         self.laws = {}
 
+    def tokens(self, table: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities of the tokens (X, Y, T) from those of all responses (X, Y): what begins as they do."""
+        ids, mask = (part[: table.shape[1]] for part in self.responses[2:])
+        begun = [table.new_zeros(table.shape)]
+        for t in range(1, LONGEST + 1):
+            same = (ids[:, None, :t] == ids[None, :, :t]).all(-1) & (
+                mask[:, None, t - 1] * mask[None, :, t - 1] > 0
+            )
+            same = same | torch.eye(len(ids), dtype=torch.bool)
+            begun.append(torch.where(same, table[:, None, :], -torch.inf).logsumexp(-1))
+        return torch.stack(begun, -1).diff(dim=-1) * mask
+
     def asked(self, oracle) -> "World":
         """The same world with the preferences of this oracle, which a worst case bends against the policy."""
         ratio, strength = self.own - self.ref, oracle.strength

@@ -7,9 +7,10 @@ central differences, at frozen laws and in the laws.
 import itertools
 
 import numpy as np
+import torch
 from scipy.optimize import minimize_scalar
 
-from rsail.training.options import loss_kind, stored_count
+from rsail.training.options import POLICY_GRADIENTS, loss_kind, stored_count
 
 from .enumerated import STEP, independent, log_odds, pair_law, response_law, scores_of
 
@@ -144,9 +145,33 @@ def list_losses(config, world, own):
     return (1 - config.rho) * nominal + config.rho * nominal.max(0)
 
 
+def group_losses(config, world, own):
+    """GRPO's losses (X, Y^3) of all lists of three, drawn from the policy as it is."""
+    now, old, ref = (world.tokens(torch.from_numpy(table)).numpy() for table in (own, world.own, world.ref))
+    mask = world.responses.response_mask[: own.shape[1]].numpy()
+    ratio = (np.exp(now - old) * mask).sum(-1) / mask.sum(-1)
+    penalty = (np.exp(ref - now) - 1 - (ref - now)).sum(-1) / mask.sum(-1)
+    scores, chosen = list_scores(world), np.array(lists(world))
+    advantage = scores - scores.mean(-1, keepdims=True)
+    advantage /= scores.std(-1, ddof=1, keepdims=True) + 1e-4
+    return -(ratio[:, chosen] * advantage - config.beta * penalty[:, chosen]).mean(-1)
+
+
+def policy_gradient_atoms(config, world, own, law_of):
+    """Of RLOO one response: the policy's mean log-odds against the present policy, less the KL. Of GRPO lists."""
+    if config.loss == "grpo":
+        assert config.responses_per_prompt == 3
+        law = np.exp(world.own[:, np.array(lists(world))].sum(-1))
+        return law, group_losses(config, world, own)
+    reward = np.einsum("xyz,xz->xy", log_odds(world.preferences), np.exp(world.own))
+    return np.exp(law_of), config.beta * (own - world.ref) - reward
+
+
 def atoms(config, world, own, law_of, label_of):
     """All that a pair or list may be: probabilities, losses, prompts; laws from other tables than the losses."""
-    if loss_kind(config.loss) == "list":
+    if loss_kind(config.loss) in POLICY_GRADIENTS:
+        laws, losses = (table[None] for table in policy_gradient_atoms(config, world, own, law_of))
+    elif loss_kind(config.loss) == "list":
         assert config.responses_per_prompt == 3
         scores, losses = list_scores(world), list_losses(config, world, own)
         laws = sum(list_law(*source, scores) for source in response_sources(config, world, law_of))

@@ -8,6 +8,7 @@ import warnings
 
 import pytest
 import torch
+from transformers import MixtralConfig, MixtralForCausalLM
 
 from rsail.files import file_digest, write_atomically
 from rsail.lm import fingerprint, load_model
@@ -82,6 +83,25 @@ def test_the_last_two_checkpoints_are_kept(state, tmp_path):
     for step in (2, 4, 999_999):
         save_checkpoint(tmp_path, step, *saved)
     assert [p.name for p in checkpoints(tmp_path)] == ["checkpoint-000004", "checkpoint-999999"]
+    (tmp_path / "checkpoint-000004 (copy)").mkdir()
+    save_checkpoint(tmp_path, 1_000_000, *saved)  # the last by its number, not by its name
+    assert [p.name for p in checkpoints(tmp_path)] == ["checkpoint-999999", "checkpoint-1000000"]
+    assert (tmp_path / "checkpoint-000004 (copy)").exists()
+
+
+def test_a_checkpoint_restores_a_model_whose_published_weights_have_other_names(tmp_path):
+    torch.manual_seed(0)
+    config = MixtralConfig(
+        vocab_size=11, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, num_local_experts=2, max_position_embeddings=16,
+    )  # fmt: skip
+    saved, fresh = (MixtralForCausalLM(config) for _ in range(2))
+    assert fingerprint(saved) != fingerprint(fresh)
+    settings = OnlineConfig(output_dir="unused")
+    save_checkpoint(tmp_path, 1, saved, loop.make_optimizer(settings, saved), make_generators(0))
+    optimizer = loop.make_optimizer(settings, fresh)
+    assert load_checkpoint(checkpoints(tmp_path)[-1], fresh, optimizer, make_generators(0)) == 1
+    assert fingerprint(fresh) == fingerprint(saved)
 
 
 FILES = ["model.safetensors", "optimizer.pt", "generators.pt", "parts.pt", "config.json", "state.json"]
@@ -154,7 +174,7 @@ def stop_at(monkeypatch, stage: str) -> None:
         raise Killed
 
     if stage == "weights":
-        monkeypatch.setattr(checkpoint, "save_weights", lambda model, folder: (folder.mkdir(), die()))
+        monkeypatch.setattr(checkpoint, "save_weights", lambda _, folder, **__: (folder.mkdir(), die()))
     elif stage == "optimizer":
         monkeypatch.setattr(torch, "save", lambda value, path: (path.write_bytes(b"PK"), die()))
     elif stage == "state":
@@ -187,7 +207,7 @@ def test_a_folder_is_claimed_once_and_continued_only_on_request(tmp_path):
 
 def test_resume_in_an_empty_folder_starts_a_run(tmp_path):
     open_run(tmp_path / "run", IDENTITY, resume=True)
-    assert json.loads((tmp_path / "run" / "run.json").read_text()) == {**IDENTITY, "versions": [versions()]}
+    assert read_run(tmp_path / "run") == {**IDENTITY, "versions": [versions()]}
 
 
 @pytest.mark.parametrize("resume", [False, True])
@@ -234,6 +254,22 @@ def test_a_damaged_run_record_is_named(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(ValueError, match=r"run\.json is damaged"):
         open_run(tmp_path, IDENTITY, resume=True)
+
+
+def test_a_run_record_with_one_wrong_bit_anywhere_is_named_or_read_as_it_was(tmp_path):
+    open_run(tmp_path, IDENTITY, resume=False)
+    path, right = tmp_path / "run.json", read_run(tmp_path)
+    content, named = path.read_bytes(), 0
+    for at in range(len(content)):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
+        try:
+            found = read_run(tmp_path)
+        except ValueError as error:
+            assert "run.json is damaged" in str(error)
+            named += 1
+        else:  # the bit was in a space, or in the name of the digest
+            assert {key: found[key] for key in right} == right
+    assert named > 0.7 * len(content)
 
 
 def test_a_folder_is_held_by_one_run_at_a_time_and_free_after_an_error(tmp_path):
@@ -311,6 +347,17 @@ def test_a_last_line_cut_off_by_a_kill_is_dropped_on_resume_and_an_error_otherwi
             read_log(path)
     Log(path, 9).close()
     assert [row["step"] for row in read_log(path)] == ([1, 2, 3] if cut == 1 else [1, 2])
+
+
+def test_a_byte_that_is_no_text_is_named(tmp_path):
+    path = tmp_path / "log.jsonl"
+    write_rows(path, range(1, 4))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"step", 20)] ^= 0x80
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"log\.jsonl is damaged at line 2"):
+        Log(path, 9)
+    assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize("line", ["{", "[]", "3", '{"x": 1}'])

@@ -170,6 +170,33 @@ OWN = ["loss=dpo", "labels=policy", "addition.preference_weight=1"]
             ["addition.term=spac_anchored", "addition.term_weight=1"],
             "score_weight must be 0 with addition.term 'spac_anchored', got 1",
         ),
+        (["loss=rloo", "labels=drawn"], "labels must be 'probability' with loss 'rloo', got 'drawn'"),
+        (["loss=grpo", "labels=policy"], "labels must be 'probability' with loss 'grpo', got 'policy'"),
+        (["method=rloo", "rho=0.1"], "rho must be 0 with loss 'rloo', got 0.1"),
+        (["method=grpo", "score_weight=0"], "score_weight must be 1 with loss 'grpo', which is the gradient of"),
+        (
+            ["method=rloo", "baseline=log2"],
+            "baseline must be 'other_prompts', the default, with loss 'rloo', which has its own, got 'log2'",
+        ),
+        (
+            ["loss=rloo", "collection.scheme=offline"],
+            "collection.scheme must be 'on_policy' with loss 'rloo', which needs new responses of the policy in every",
+        ),
+        (
+            ["method=grpo", "collection.collected=round", "collection.steps_per_round=4"],
+            "collection.collected must be 'step' with loss 'grpo', which needs new responses",
+        ),
+        (["method=grpo", "collection.offline_share=0.5"], "collection.offline_share must be 0 with loss 'grpo'"),
+        (
+            ["method=rloo", "addition.reweighting=dr_dpo", "addition.reweighting_strength=1"],
+            "addition.reweighting must be 'mean' with loss 'rloo', got 'dr_dpo'",
+        ),
+        (["method=rloo", "addition.wasserstein=0.1"], "addition.wasserstein must be 0 with loss 'rloo', got 0.1"),
+        (
+            ["method=grpo", "addition.term=spac_anchored", "addition.term_weight=1"],
+            "addition.term must be another one with loss 'grpo': it needs one of pair scores, got 'spac_anchored'",
+        ),
+        (["loss=grpo", "loss_options.clip=0.2"], "loss_options must be values for exactly [], the options of 'grpo'"),
         (["output_dir="], "output_dir"),
         (["model=''"], "model: String should have at least 1 character, got ''"),
         (["addition={term: none, term: hypo}"], "override must have a YAML value"),
@@ -191,7 +218,14 @@ def test_names_of_the_settings_are_those_of_the_objectives():
 
 
 def test_every_loss_is_that_of_a_method_or_the_default():
-    groups = ("LOSSES", "RATIO_LOSSES", "REWARD_LOSSES", "LIST_LOSSES")
+    groups = (
+        "LOSSES",
+        "RATIO_LOSSES",
+        "REWARD_LOSSES",
+        "LIST_LOSSES",
+        "SEQUENCE_LOSSES",
+        "TOKEN_LOSSES",
+    )
     known = {name for group in groups for name in getattr(objectives, group)}
     # Its two-response case is Plackett-Luce's.
     assert {method_config(name).loss for name in METHODS} == known - {"tv_robust"}
@@ -233,7 +267,9 @@ def test_a_file_with_a_key_twice_or_one_that_is_no_text_is_refused(tmp_path, tex
 
 def test_methods_with_a_score_term_draw_their_pairs_from_the_policy():
     scored = {name for name in METHODS if method_config(name).score_weight > 0}
-    assert scored == {"sail", "robust_sail", "sail_dpp", "sail_dpr", "sail_revkl", "listwise_pl"}
+    assert scored == {
+        "sail", "robust_sail", "sail_dpp", "sail_dpr", "sail_revkl", "listwise_pl", "rloo", "grpo"
+    }  # fmt: skip
     assert all(method_config(name).collection.scheme == "on_policy" for name in scored)
 
 

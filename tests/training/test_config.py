@@ -71,7 +71,7 @@ def test_rho_is_passed_to_the_robust_loss_alone():
         (["steps=1.5"], "steps: Input should be a valid integer"),
         (["responses_per_prompt=1"], "responses_per_prompt: Input should be greater than or equal to 2, got 1"),
         (["oracle=3"], "oracle: Input should be a dictionary"),
-        (["oracle.kind=bad"], "oracle.kind must be one of bias, flatten, flip, truth, worst_case, got 'bad'"),
+        (["oracle.kind=bad"], "oracle.kind must be one of bias, cyclic, drift, flatten, flip, groups"),
         (["oracle.kind=bias", "oracle.strength=2"], "oracle.strength must be a number in [0, 1], got 2.0"),
         (["oracle.strength=0.1"], "oracle.strength must be 0 for an oracle of kind truth, got 0.1"),
         (["task.kind=poems"], "task.kind: Input should be 'language' or 'imdb', got 'poems'"),
@@ -79,8 +79,8 @@ def test_rho_is_passed_to_the_robust_loss_alone():
         (["optimizer=lion"], "optimizer: Input should be 'adamw' or 'sgd', got 'lion'"),
         (
             ["loss=hinge"],
-            "loss must be one of cdpo, chi_po, dpo, dpo_pro, ipo, plackett_luce, rdpo, rebel, robust_sail, ropo, slic, "
-            "tv_robust, got 'hinge'",
+            "loss must be one of cdpo, chi_po, dpo, dpo_pro, grpo, ipo, plackett_luce, rdpo, rebel, rloo, robust_sail, "
+            "ropo, slic, tv_robust, got 'hinge'",
         ),
         (["loss=cdpo"], "loss_options must be values for exactly ['smoothing'], the options of 'cdpo', got {}"),
         (["loss_options.smoothing=0.1"], "loss_options must be values for exactly [], the options of 'robust_sail'"),

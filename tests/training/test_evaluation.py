@@ -120,11 +120,11 @@ def test_win_rates_count_every_pair_and_ties_half(trained, reference_folder, mon
 
 def test_the_reward_of_an_oracle_that_does_not_know_the_truth_is_measured(trained, reference_folder):
     parts, task = policies(trained, reference_folder), load_task(TaskConfig(), eval_prompts=16)
-    assert "oracle/reward" not in evaluate_policy(*parts, task)
-    opposed = dataclasses.replace(task, oracle_reward=lambda prompts, texts: -task.reward(prompts, texts))
+    assert "proxy/reward" not in evaluate_policy(*parts, task)
+    opposed = dataclasses.replace(task, learned=lambda prompts, texts: -task.reward(prompts, texts))
     metrics = evaluate_policy(*parts, opposed)
     for ending in ("", "/request", "/open"):
-        assert metrics[f"oracle/reward{ending}"] == pytest.approx(-metrics[f"gold/reward{ending}"])
+        assert metrics[f"proxy/reward{ending}"] == pytest.approx(-metrics[f"gold/reward{ending}"])
         both = metrics[f"proxy/preference{ending}"] + metrics[f"gold/preference{ending}"]
         assert both == pytest.approx(1)
 
@@ -186,6 +186,12 @@ def test_another_reference_under_the_same_name_is_refused(trained, reference_fol
     save_model(model, tokenizer, tmp_path / "reference")
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     record["config"]["model"] = str(tmp_path / "reference")
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    with pytest.raises(
+        ValueError, match=r"run\.json is damaged.*delete the entry sha256 if the change was meant"
+    ):
+        evaluate(tmp_path / "run")
+    del record["sha256"]
     (tmp_path / "run" / "run.json").write_text(json.dumps(record))
     with pytest.raises(ValueError, match="model must be the one that the run started from"):
         evaluate(tmp_path / "run")

@@ -394,7 +394,7 @@ def test_an_oracle_with_a_reward_of_its_own_is_what_the_run_learns_from(run, mon
         return np.array([float(len(text.split())) for text in texts]) / 10
 
     changes = {"steps": 3, "evaluate_every": 0, "score_weight": 0.0, "collection": collection}
-    with_task(monkeypatch, oracle_reward=words)
+    with_task(monkeypatch, learned=words)
     mistaken = run("mistaken", **changes)
     with_task(monkeypatch, reward=words)
     knowing = run("knowing", **changes)
@@ -406,8 +406,8 @@ def test_an_oracle_with_a_reward_of_its_own_is_what_the_run_learns_from(run, mon
 
 @pytest.mark.parametrize("wrong", [np.zeros(3), np.full(32, np.nan)], ids=["shape", "NaN"])
 def test_a_wrong_reward_of_the_oracle_is_named(run, monkeypatch, wrong):
-    with_task(monkeypatch, oracle_reward=lambda prompts, texts: wrong)
-    with pytest.raises(ValueError, match="oracle_reward"):
+    with_task(monkeypatch, learned=lambda prompts, texts: wrong)
+    with pytest.raises(ValueError, match="learned"):
         run()
 
 

@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from rsail.lm import response_log_probs
 from rsail.study.gradient_check import cosine
 from rsail.training import method_config
-from rsail.training.context import Context, Further, embedded
+from rsail.training.context import Context, Further, Tokens, embedded
 from rsail.training.objective import online_loss
 
 from .cases import CASES, SETTINGS, WASSERSTEIN, config_of
@@ -41,8 +41,11 @@ def code_gradient(config, world) -> np.ndarray:
         log_probs = leaf[rows, extra]
         bonus = torch.from_numpy(world.bonus)[rows, extra]
         further = Further(log_probs, log_probs - ref[rows, extra], bonus)
+    own_tokens, ref_tokens = (world.tokens(table)[rows, pair] for table in (leaf, ref))
+    mask = world.responses.response_mask[pair]
     context = Context(
         fresh=fresh,
+        tokens=Tokens(own_tokens, own_tokens - ref_tokens, mask),
         further=further,
         uncertainty=torch.from_numpy(world.uncertainty)[rows, pair],
         groups=torch.from_numpy(x),

@@ -47,6 +47,11 @@ SAMPLED = {
     "three responses, baseline per response": (
         "sail_dpr", {"responses_per_prompt": 3, "baseline": "per_response"},
     ),
+    "rloo, four responses, biased oracle": ("rloo", {"oracle": BIAS}),
+    "rloo, two responses, worst-case oracle": (
+        "rloo", {"responses_per_prompt": 2, "oracle": {"kind": "worst_case", "strength": 0.3}},
+    ),
+    "grpo, biased oracle": ("grpo", {"responses_per_prompt": 3, "oracle": BIAS}),
     "baseline log2": ("robust_sail", {"baseline": "log2"}),
     "copo": ("copo", {"addition": {"term_weight": 20.0}}),
     "gshf_offline": ("gshf_offline", {"addition": {"term_weight": 10.0}}),
@@ -59,7 +64,8 @@ SIZES = {
     200: {
         "sail_revkl", "ipo", "kldpo", "wdpo", "w_rebel", "kl_rebel", "iterative_dpo", "vpo_offline",
         "selm", "hypo", "tv_ball", "spac_anchored", "exact label law", "spac_anchored with a share",
-        "best and worst, biased oracle", "offline, careless oracle", "groups of three responses",
+        "rloo", "grpo", "rloo with a term", "grpo with a term", "rloo, four responses, biased oracle",
+        "grpo, biased oracle", "best and worst, biased oracle", "offline, careless oracle", "groups of three responses",
     },
     800: {
         "sail", "sail_dpr", "offline_dpo", "cdpo", "rdpo", "rebel", "listwise_pl", "osp", "gshf_offline",

@@ -7,7 +7,7 @@ import torch
 
 from rsail.lm import Samples
 from rsail.lm.enumeration import moved
-from rsail.training.options import loss_kind
+from rsail.training.options import POLICY_GRADIENTS, loss_kind
 
 from .enumerated import STEP, log_odds, pair_law
 from .stated import RANKINGS, label_law, list_law, list_scores, lists, response_sources
@@ -19,6 +19,11 @@ def compared(config, world, law, labels):
         table = list_law(law, labels, list_scores(world))
         for r, x, k in zip(*np.nonzero(table), strict=True):
             yield x, lists(world)[k], RANKINGS[r], table[r, x, k]
+        return
+    if loss_kind(config.loss) in POLICY_GRADIENTS:
+        table, scores = law.reshape(len(law), -1), list_scores(world)
+        for x, k in np.ndindex(table.shape):
+            yield x, lists(world)[k], scores[x, k], table[x, k]
         return
     for label, chance in label_law(labels, config, world, world.own):
         table = pair_law(law) * chance
@@ -48,7 +53,7 @@ def batch(config, world):
     x, chosen, extra, target, weight = (np.array(column) for column in zip(*rows, strict=True))
     if config.loss == "rebel":
         target = np.stack([target / 2, -target / 2], 1)  # the oracle's scores, of mean 0
-    elif loss_kind(config.loss) != "list":
+    elif loss_kind(config.loss) not in ("list", *POLICY_GRADIENTS):
         half = np.full_like(target, 0.5)
         target = np.stack([np.stack([half, target], 1), np.stack([1 - target, half], 1)], 1)
     return x, chosen, extra.astype(int).reshape(len(x), -1), target, weight, ends[0] if ends[1:] else None

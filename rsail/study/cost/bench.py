@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rsail.checks import one_of
+from rsail.files import make_writable
 from rsail.study.cost import exact
 from rsail.study.cost.floor import floors, measure_machine
 from rsail.study.cost.statistics import ratio_of_medians
@@ -144,6 +145,7 @@ def run(output: Path, parts: list[str] | None = None, amount: Amount = FULL) -> 
     """Measure `parts` (default: all) and write ``PART.json`` into `output` for each."""
     for part in parts or PARTS:
         one_of("part", part, PARTS)
+    make_writable("output", output)
     for part in parts or PARTS:
         start = time.perf_counter()
         metrics, records = PARTS[part](amount)

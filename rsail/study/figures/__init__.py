@@ -73,6 +73,14 @@ FIGURES: dict[str, str] = {
     "training_headline": "08_training",
     "training_diagnostics": "08_training",
     "training_log_probabilities": "08_training",
+    # 09_misspecification (rsail.study.figures.misspecification_exact)
+    "misspecification_central": "09_misspecification",
+    "misspecification_sweeps": "09_misspecification",
+    "misspecification_training": "09_misspecification",
+    "misspecification_radii": "09_misspecification",
+    "misspecification_oracles": "09_misspecification",
+    "misspecification_certificate": "09_misspecification",
+    "misspecification_choice": "09_misspecification",
     # 10_real_text_and_scale (rsail.study.figures.imdb, rsail.study.figures.cost)
     "real_text": "10_real_text_and_scale",
     "cost": "10_real_text_and_scale",

@@ -27,7 +27,7 @@ from rsail.training.checkpoint import read_log
 from rsail.training.measures import decode
 
 KEPT = (
-    "gold/reward", "gold/preference", "gold/win_rate", "proxy/preference", "oracle/reward", "objective/kl",
+    "gold/reward", "gold/preference", "gold/win_rate", "proxy/preference", "proxy/reward", "objective/kl",
     "objective/kl_k3", "objective/entropy", "val/contain_eos_token", "attribute/length", "attribute/exclamation",
     "robust/certificate_gap",
 )  # fmt: skip

@@ -1,0 +1,308 @@
+"""Claims of notebook 09's language model, from the planned runs of `rsail.study.misspecification`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from rsail.study.biased_oracle import BIAS
+from rsail.study.claims.claim import Claim, Finding
+from rsail.study.every_method.analysis import text
+from rsail.study.misspecification import analysis as lm
+from rsail.study.misspecification import exact_central, exact_shared, summary
+from rsail.study.misspecification.exact_setting import make_bench
+from rsail.study.misspecification.plan import FEWER_RHOS, PARTS, RHOS, SEEDS, STUDY
+from rsail.study.statistics import Interval, mean_interval, paired_difference
+
+NOTEBOOK = "09b_language_model"
+N = str(len(SEEDS))
+
+
+def _load(results: Path, *parts: str) -> list[lm.Runs]:
+    return [lm.load(part, results / STUDY) for part in parts]
+
+
+def _files(*parts: str) -> tuple[str, ...]:
+    return tuple(f"{STUDY}/{part}/*.json" for part in parts)
+
+
+def over_optimization(results: Path) -> Finding:
+    """Filler words, the oracle's wish and lost gold of the two nominal objectives, and what rho removes."""
+    (central,) = _load(results, "central")
+    numbers, held = {"bias": f"{BIAS:g}", "n": N}, []
+    for objective in ("score", "online"):
+        nominal, robust = f"{objective}_rho0.00", f"{objective}_rho{BIAS:.2f}"
+        found = lm.over_optimisation(central, nominal)
+        removed = lm.less_spurious(central.spurious(robust), central.spurious(nominal))
+        numbers |= {f"{objective}_excess": str(found["spurious"]), f"{objective}_removed": str(removed)}
+        held += [found["spurious"].low > 0, found["proxy"].low > 0, removed.low > 0]
+    return Finding(all(held), numbers, all(held))
+
+
+def gold_over_training(results: Path) -> Finding:
+    """Whether gold falls from its best evaluation while the oracle's wish is fulfilled."""
+    (central,) = _load(results, "central")
+    lost = {o: lm.over_optimisation(central, f"{o}_rho0.00")["lost"] for o in ("score", "online")}
+    falls = all(interval.low > 0 for interval in lost.values())
+    return Finding(not falls, {"n": N} | {name: str(value) for name, value in lost.items()}, falls)
+
+
+def _equal_kl(central: lm.Runs, objective: str) -> tuple[Interval, Interval]:
+    robust = f"{objective}_rho{BIAS:.2f}"
+    found = lm.along_betas(central, summary.BETA_SWEEP[objective], central.final(robust, lm.KL))
+    gold = paired_difference(central.gain(robust), found.gold)
+    return gold, lm.less_spurious(central.spurious(robust), found.spurious)
+
+
+def equal_kl(results: Path) -> Finding:
+    """Robust against a larger beta at the KL of the robust run, seed by seed."""
+    (central,) = _load(results, "central")
+    numbers, held = {"bias": f"{BIAS:g}", "n": N}, []
+    for objective in ("score", "online"):
+        gold, removed = _equal_kl(central, objective)
+        numbers |= {f"{objective}_removed": str(removed), f"{objective}_gold": str(gold)}
+        held += [removed.low > 0, gold.high >= 0]
+    return Finding(all(held), numbers, all(held))
+
+
+def share_of_the_difference(results: Path) -> Finding:
+    """What sharing does: the same comparison on exact problems, tabular and with one weight for the attribute."""
+    tabular = exact_central.differences_at(exact_central.central_paths(make_bench()), BIAS)
+    shared = exact_central.differences_at(exact_shared.load(results / exact_shared.STUDY), BIAS)
+    numbers = {
+        "bias": f"{BIAS:g}",
+        "n": str(tabular["spurious"].n),
+        "tabular": text(-tabular["spurious"]),
+        "shared": text(-shared["spurious"]),
+        "gold": text(shared["gold"]),
+    }
+    weaker = -shared["spurious"].mean < 0.5 * -tabular["spurious"].mean
+    return Finding(bool(shared["spurious"].high < 0 and weaker), numbers)
+
+
+def early_stopping(results: Path) -> Finding:
+    """Robust against nominal SAIL stopped where its KL reaches that of the robust run."""
+    (central,) = _load(results, "central")
+    numbers, held = {"bias": f"{BIAS:g}", "n": N}, []
+    for objective in ("score", "online"):
+        robust = f"{objective}_rho{BIAS:.2f}"
+        found = lm.along_training(central, f"{objective}_rho0.00", central.final(robust, lm.KL))
+        gold = paired_difference(central.gain(robust), found.gold)
+        removed = lm.less_spurious(central.spurious(robust), found.spurious)
+        numbers |= {f"{objective}_removed": str(removed), f"{objective}_gold": str(gold)}
+        held += [removed.low > 0, gold.low > 0]
+    return Finding(all(held), numbers)
+
+
+def critical_radius(results: Path) -> Finding:
+    """KL and gold above rho_crit."""
+    (central,) = _load(results, "central")
+    kl = mean_interval(central.final("score_rho0.40", lm.KL))
+    gain = mean_interval(central.gain("score_rho0.40"))
+    near = kl.high < 0.05
+    numbers = {
+        "rho": f"{RHOS[-1]:g}",
+        "critical": f"{summary.CRITICAL:.3f}",
+        "kl": text(kl),
+        "gain": text(gain),
+        "n": N,
+    }
+    return Finding(near and gain.low > 0, numbers, near)
+
+
+def step_noise(results: Path) -> Finding:
+    """What is learned above rho_crit at three step sizes on ways of the same length."""
+    central, kinks = _load(results, "central", "kinks")
+    rows = {
+        "small": (kinks, "small_steps"),
+        "middle": (central, "score_rho0.40"),
+        "large": (kinks, "large_steps"),
+    }
+    kl = {name: runs.final(setting, lm.KL) for name, (runs, setting) in rows.items()}
+    gain = {name: runs.gain(setting) for name, (runs, setting) in rows.items()}
+    grows = all(
+        paired_difference(kl[b], kl[a]).low > 0 for a, b in (("small", "middle"), ("middle", "large"))
+    )
+    also = all(
+        paired_difference(gain[b], gain[a]).low > 0 for a, b in (("small", "middle"), ("middle", "large"))
+    )
+    numbers = {f"kl_{name}": text(mean_interval(values)) for name, values in kl.items()}
+    numbers |= {f"gain_{name}": text(mean_interval(values)) for name, values in gain.items()}
+    rates = [runs.of(setting)[0]["config"]["learning_rate"] for runs, setting in rows.values()]
+    numbers |= {"n": N, "rates": ", ".join(f"{rate:g}" for rate in rates)}
+    return Finding(grows, numbers, grows and also)
+
+
+def certificate(results: Path) -> Finding:
+    """Every held-out evaluation whose measured deviation is within rho."""
+    found = lm.certificates(_load(results, *PARTS))
+    covered = found["rho"] >= found["deviation"] - 1e-12
+    violated = int((found["gap"][covered] < -1e-6).sum())
+    below = float((found["gap"][~covered] < 0).mean())
+    numbers = {"covered": f"{int(covered.sum()):,}", "violated": str(violated), "below": f"{100 * below:.0f}"}
+    return Finding(True, numbers, violated == 0)
+
+
+def collapse(results: Path) -> Finding:
+    """How many of all runs lost half of the entropy, or repeat themselves."""
+    parts = _load(results, *PARTS)
+    gone = sum(int(lm.collapsed(runs, setting).sum()) for runs in parts for setting in runs.results)
+    failed = sum(len(runs.failed) for runs in parts)
+    numbers = {
+        "gone": str(gone), "failed": str(failed), "runs": str(sum(runs.started for runs in parts)),
+        "half": f"{lm.HALF_ENTROPY:g}", "identical": f"{lm.IDENTICAL:g}",
+    }  # fmt: skip
+    return Finding(True, numbers)
+
+
+def cost_of_caution(results: Path) -> Finding:
+    """Gold that rho costs where the oracle is right."""
+    (truth,) = _load(results, "truth")
+    cost = {
+        f"{o}_{rho}": paired_difference(
+            truth.final(f"{o}_rho0.{rho}", lm.GOLD), truth.final(f"{o}_rho0.00", lm.GOLD)
+        )
+        for o, rho in (("score", "05"), ("score", "15"), ("score", "30"), ("online", "15"))
+    }
+    lost = all(cost[name].high < 0 for name in ("score_15", "score_30", "online_15"))
+    numbers = {name: str(interval) for name, interval in cost.items()}
+    rhos = ", ".join(f"{rho:g}" for rho in FEWER_RHOS[1:])
+    return Finding(lost, numbers | {"n": N, "rhos": rhos, "bias": f"{BIAS:g}"}, lost)
+
+
+def other_oracles(results: Path) -> Finding:
+    """Under which other oracles robust SAIL has less gold, and moves the attribute less."""
+    (oracles,) = _load(results, "oracles")
+    rows = summary.oracle_differences(oracles)
+    less = [name for name, row in rows.items() if row["spurious"].high < 0]
+    worse = [name for name, row in rows.items() if row["gold"].high < 0]
+    better = [name for name, row in rows.items() if row["gold"].low > 0]
+    numbers = {
+        "bias": f"{BIAS:g}", "n": N, "all": str(len(rows)), "less": _names(less), "worse": _names(worse),
+        "better": _names(better),
+    }  # fmt: skip
+    return Finding(True, numbers)
+
+
+def _names(names: list[str]) -> str:
+    return ", ".join(name.replace("_", " ") for name in names) or "none"
+
+
+def _methods(results: Path, ours: str) -> Finding:
+    central, methods = _load(results, "central", "methods")
+    rows = summary.method_differences(central, methods, ours)
+    found = {
+        "cleaner": [n for n, r in rows.items() if lm.verdict(r["spurious"], r["p_spurious"]) == "less"],
+        "richer": [n for n, r in rows.items() if lm.verdict(r["gold"], r["p_gold"]) == "more"],
+        "poorer": [n for n, r in rows.items() if lm.verdict(r["gold"], r["p_gold"]) == "less"],
+    }
+    numbers = {name: _names(names) for name, names in found.items()}
+    return Finding(True, numbers | {"all": str(len(rows)), "n": N, "bias": f"{BIAS:g}"})
+
+
+def methods_against_robust_sail(results: Path) -> Finding:
+    """Other methods against robust SAIL: gold and filler words, Holm over all of them."""
+    return _methods(results, "robust SAIL")
+
+
+def methods_against_robust_dpo(results: Path) -> Finding:
+    """Other methods against robust online DPO."""
+    return _methods(results, "robust online DPO")
+
+
+def reference_models(results: Path) -> Finding:
+    """What rho removes on each reference model."""
+    central, sizes = _load(results, "central", "sizes")
+    rows = summary.model_differences(central, sizes)
+    removed = {name: row["removed"] for name, row in rows.items()}
+    numbers = {name: str(interval) for name, interval in removed.items()}
+    held = all(interval.low > 0 for interval in removed.values())
+    shares = {name: row["removed"].mean / row["nominal spurious"].mean for name, row in rows.items()}
+    numbers |= {"least": f"{100 * min(shares.values()):.0f}", "most": f"{100 * max(shares.values()):.0f}"}
+    return Finding(bool(np.all(held)), numbers | {"bias": f"{BIAS:g}", "n": N})
+
+
+def _claim(statement: str, check, question: str, *parts: str, **more) -> Claim:
+    return Claim(statement, "statistical", NOTEBOOK, check, question, _files(*parts), **more)
+
+
+CLAIMS = (
+    _claim(
+        "A language model over-optimizes an oracle that favors filler words by {bias}: nominal SAIL adds "
+        "{score_excess} of them per response on prompts where all responses are equally good, online DPO "
+        "{online_excess}; ρ = {bias} removes {score_removed} and {online_removed} ({n} paired seeds)",
+        over_optimization, "Q3", "central", prediction="nominal follows the oracle, ρ stops it", key=True,
+    ),
+    _claim(
+        "Gold reward is not seen to fall while the oracle is over-optimized: below its best evaluation by {score} "
+        "(SAIL) and {online} (online DPO) at the end ({n} seeds)",
+        gold_over_training, "Q3", "central", prediction="gold falls from its best",
+    ),
+    _claim(
+        "Under {all} other oracles, ρ = {bias} moved the attribute of the mistake less under: {less}; it had more "
+        "gold under: {better}; less gold under: {worse} ({n} paired seeds each)",
+        other_oracles, "Q3", "oracles",
+    ),
+    _claim(
+        "At equal KL, ρ = {bias} leaves {score_removed} fewer filler words than a larger β with the score term and "
+        "{online_removed} fewer without; gold differs by {score_gold} and {online_gold} ({n} paired seeds)",
+        equal_kl, "Q4", "central", prediction="fewer, and not less gold", key=True,
+    ),
+    Claim(
+        "How much more ρ = {bias} removes than a larger β at equal KL depends on what prompts share: {tabular} of "
+        "the attribute where they share nothing, {shared} where one weight moves it on all prompts; gold there "
+        "{gold} more ({n} exact problems)",
+        "statistical", "09_misspecification", share_of_the_difference, "Q4", (f"{exact_shared.STUDY}/*.json",), key=True,
+    ),
+    _claim(
+        "Early stopping at the same KL is worse than ρ = {bias}: {score_removed} and {online_removed} more filler "
+        "words, and robust training has {score_gold} and {online_gold} more gold (with and without the score term; "
+        "{n} paired seeds)",
+        early_stopping, "Q4", "central",
+    ),
+    _claim(
+        "Above ρ_crit = {critical}, at ρ = {rho}, a language model stays within {kl} nats of the reference, but gains "
+        "{gain} of gold: the reference is the minimum, and yet something is learned ({n} seeds)",
+        critical_radius, "Q5", "central", prediction="next to nothing is left to learn",
+    ),
+    _claim(
+        "What is learned above ρ_crit comes of the steps' noise at the kink: on ways of the same length, learning "
+        "rates {rates} end at KL {kl_small}, {kl_middle} and {kl_large} nats, with {gain_small}, "
+        "{gain_middle} and {gain_large} of gold ({n} seeds)",
+        step_noise, "Q5", "central", "kinks", prediction="KL and gold grow with the step size",
+    ),
+    _claim(
+        "In {covered} held-out evaluations of language models with the oracle's deviation within ρ, the certificate "
+        "was violated {violated} times; where the deviation is larger, the robust loss lay below the true one in "
+        "{below} % of the evaluations",
+        certificate, "Q6", *PARTS, prediction="never violated", key=True,
+    ),
+    _claim(
+        "Of {runs} planned runs {failed} failed and {gone} ended with less than {half} of the reference's entropy or "
+        "more than {identical} identical pairs",
+        collapse, "Q7", *PARTS,
+    ),
+    _claim(
+        "Where the oracle is right, ρ costs gold: {score_05}, {score_15} and {score_30} at {rhos} with the score term, "
+        "{online_15} at {bias} without ({n} paired seeds)",
+        cost_of_caution, "Q8", "truth", prediction="gold is lost as ρ grows", key=True,
+    ),
+    _claim(
+        "Of {all} other settings and methods at the same budget under an oracle biased by {bias}, against robust SAIL, "
+        "after Holm: fewer filler words: {cleaner}; more gold: {richer}; less gold: {poorer} ({n} paired seeds)",
+        methods_against_robust_sail, "Q9", "central", "methods", key=True,
+    ),
+    _claim(
+        "Of {all} other settings and methods at the same budget under an oracle biased by {bias}, against robust "
+        "online DPO, after Holm: fewer filler words: {cleaner}; more gold: {richer}; less gold: {poorer} ({n} paired "
+        "seeds)",
+        methods_against_robust_dpo, "Q9", "central", "methods",
+    ),
+    _claim(
+        "On five reference models ρ = {bias} removes filler words: {small} (small), {committed} (committed), {large} "
+        "(large), {other_1} and {other_2} (other pretraining seeds) per response, {least} to {most} % of what nominal "
+        "SAIL adds ({n} paired seeds each)",
+        reference_models, "Q10", "central", "sizes", key=True,
+    ),
+)  # fmt: skip

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import sys
 import textwrap
 from pathlib import Path
@@ -17,7 +19,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         arguments.run(arguments)
     except (ValueError, OSError, FloatingPointError, MemoryError) as error:
-        print(f"rsail {arguments.command}: {error}", file=sys.stderr)
+        where = "" if _first() else f" (process {os.environ['RANK']})"
+        print(f"rsail {arguments.command}{where}: {error}", file=sys.stderr)
         return 2
     except Terminated as stop:
         print(f"rsail {arguments.command}: {stop}", file=sys.stderr)
@@ -130,14 +133,36 @@ def _train(arguments) -> None:
 
     from rsail.training import train  # after what is wrong with the settings has been said
 
-    print(train(config, resume=arguments.resume))
+    with _launched():
+        folder = train(config, resume=arguments.resume)
+    if _first():
+        print(folder)
 
 
 def _evaluate(arguments) -> None:
     from rsail.training import evaluate
 
-    metrics = evaluate(arguments.folder, output=arguments.output)
-    print(json.dumps({name: round(value, 4) for name, value in sorted(metrics.items())}, indent=1))
+    with _launched():
+        metrics = evaluate(arguments.folder, output=arguments.output)
+    if _first():
+        print(json.dumps({name: round(value, 4) for name, value in sorted(metrics.items())}, indent=1))
+
+
+def _first() -> bool:
+    """Whether this is the first of the processes that ``accelerate launch`` started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextlib.contextmanager
+def _launched():
+    """Leaves the group of processes in the end, with which the others notice that this one goes."""
+    from accelerate import PartialState
+
+    try:
+        yield
+    finally:
+        if PartialState._shared_state:
+            PartialState().destroy_process_group()
 
 
 def _study(arguments) -> None:

@@ -43,31 +43,36 @@ def read_imdb(data: str, split: str, rows: int, seed: int) -> tuple[list[str], n
     by the program sha256sum): a file with a wrong bit may still be readable. Raises `FileNotFoundError` or
     `ValueError` when the file is missing, damaged or has other columns.
     """
-    import datasets
-
-    datasets.disable_progress_bars()
     folder = Path(data)
     if folder.exists() or data.startswith((".", "/")):
-        path = folder / f"{split}.parquet"
-        if not path.is_file():
-            raise FileNotFoundError(f"task.data must be a folder that holds {path.name}, got {folder}")
-        check_sums("task.data", folder)
-        try:
-            table = datasets.load_dataset("parquet", data_files={split: str(path)}, split=split)
-        except (
-            Exception
-        ) as error:  # what the library makes of a wrong bit is anything, AttributeError included
-            raise ValueError(f"task.data holds a damaged file: {path} ({error.__cause__ or error})") from None
+        table = _read_parquet(folder, split)
     else:
-        table = datasets.load_dataset(data, split=split)
+        import datasets  # here: a folder is read without it
+
+        datasets.disable_progress_bars()
+        table = datasets.load_dataset(data, split=split).data.table
     require(
         {"text", "label"} <= set(table.column_names),
         "task.data", table.column_names, "a data set with the columns text and label",
     )  # fmt: skip
-    table = table.shuffle(seed=seed).select(range(min(rows, len(table))))
-    labels = np.asarray(table["label"])
+    table = table.take(np.random.default_rng(seed).permutation(len(table))[:rows])
+    labels = table["label"].to_numpy()
     require(set(np.unique(labels)) == {0, 1}, "task.data", f"labels {np.unique(labels)}", "labels 0 and 1")
-    return [text.replace("<br />", " ") for text in table["text"]], labels
+    return [text.replace("<br />", " ") for text in table["text"].to_pylist()], labels
+
+
+def _read_parquet(folder: Path, split: str):
+    """The Arrow table of ``<split>.parquet`` in `folder`."""
+    import pyarrow.parquet
+
+    path = folder / f"{split}.parquet"
+    if not path.is_file():
+        raise FileNotFoundError(f"task.data must be a folder that holds {path.name}, got {folder}")
+    check_sums("task.data", folder)
+    try:
+        return pyarrow.parquet.read_table(path)
+    except Exception as error:  # what the library makes of a wrong bit is anything, AttributeError included
+        raise ValueError(f"task.data holds a damaged file: {path} ({error})") from None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass as validated
 
 from rsail import language
 from rsail.checks import require
+from rsail.prompts import PromptsConfig, read_prompts, surface_attributes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -29,13 +30,13 @@ PathText = Annotated[
 class TaskConfig:
     """Where prompts and gold reward come from."""
 
-    kind: Literal["language", "imdb"] = "language"
-    """The synthetic preference language, or IMDb controlled sentiment."""
+    kind: Literal["language", "imdb", "prompts"] = "language"
+    """The synthetic preference language, IMDb controlled sentiment, or any prompts with a reward model."""
     data: PathText = "stanfordnlp/imdb"
-    """imdb: a hub name, or a folder that holds train.parquet and test.parquet."""
+    """imdb: a hub name, or a folder that holds train.parquet and test.parquet; prompts: a hub name, folder or file."""
     rows: int = Field(2000, ge=20)
     """imdb: reviews read from each split (those of the test split: half for the gold classifier, half for the
-    oracle's), drawn with the seed below."""
+    oracle's), prompts: rows read; drawn with the seed below."""
     open_share: float = Field(0.0, ge=0, lt=1)
     """imdb: share of the prompts on which gold reward and oracle have no preference; above 0 these prompts begin with
     "Notes:" and the others with "Review:"."""
@@ -43,6 +44,13 @@ class TaskConfig:
     """Distinct prompts that training draws from."""
     seed: int = Field(0, ge=0)
     """Draws prompts and rows; apart from the run's seed, so that runs with other seeds see the same task."""
+    prompts: PromptsConfig = PromptsConfig()
+    """prompts: what is read, and the reward model."""
+
+    def __post_init__(self):
+        model, needed = self.prompts.reward_model, self.kind == "prompts"
+        expected = "a folder or hub name with kind 'prompts'" if needed else f"'' with kind {self.kind!r}"
+        require(bool(model) == needed, "prompts.reward_model", model, expected)
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,7 @@ class Task:
     attributes: Callable[[list[str]], dict[str, np.ndarray]]
     groups: Callable[[list[str]], dict[str, np.ndarray]]
     learned: Callable[[list[str], list[str]], np.ndarray] | None = None
+    reward_digest: str | None = None  # identity of a reward that is a model, kept through resume
 
 
 def load_task(
@@ -74,6 +83,8 @@ def load_task(
     """
     if config.kind == "language":
         return _language_task(config, eval_prompts)
+    if config.kind == "prompts":
+        return _prompts_task(config, eval_prompts)
     from rsail.imdb import imdb_task  # it builds on this module
 
     require(tokenizer is not None, "tokenizer", tokenizer, "the policy's, for task.kind imdb")
@@ -99,6 +110,31 @@ def _language_task(config: TaskConfig, eval_prompts: int) -> Task:
     )
 
 
+def _prompts_task(config: TaskConfig, eval_prompts: int) -> Task:
+    """Prompts of a data set, the last ones held out; the reward is a model's."""
+    found, needed = (
+        read_prompts(config.data, config.prompts, config.rows, config.seed),
+        config.train_prompts + eval_prompts,
+    )
+    require(
+        len(found) >= needed,
+        "task.rows",
+        config.rows,
+        f"enough for {needed} distinct prompts, not {len(found)}",
+    )
+    from rsail.lm.reward_model import RewardModel
+
+    reward = RewardModel(config.prompts.reward_model, batch=config.prompts.reward_batch)
+    return Task(
+        found[: config.train_prompts],
+        found[config.train_prompts : needed],
+        reward,
+        surface_attributes,
+        lambda prompts: {"all": np.ones(len(prompts), dtype=bool)},
+        reward_digest=reward.digest,
+    )
+
+
 def pretraining_texts(
     config: TaskConfig, count: int, *, vocabulary: int = 4000
 ) -> tuple[list[tuple[str, str]], PreTrainedTokenizerFast]:
@@ -107,6 +143,12 @@ def pretraining_texts(
     The language brings its own tokenizer; for imdb a byte-level BPE of `vocabulary` tokens is trained on the reviews,
     and the texts are sentences of them.
     """
+    require(
+        config.kind != "prompts",
+        "task.kind",
+        config.kind,
+        "language or imdb, whose texts can be pretrained on",
+    )
     if config.kind == "language":
         settings = language.LanguageConfig(seed=config.seed)
         pairs = [(language.format_prompt(p), r) for p, r in language.corpus(settings, count)]

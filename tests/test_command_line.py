@@ -75,6 +75,15 @@ def test_a_run_is_continued_only_on_request(config_file, capsys):
         (["max_new_tokens=100000"], "max_new_tokens must be at most"),
         (["task.kind=imdb", "task.data=./nothing"], "task.data must be a folder"),
         (["learning_rate=1e30"], "step 2: not finite"),
+        (
+            ["task.kind=prompts"],
+            "task.prompts.reward_model must be a folder or hub name with kind 'prompts', got ''",
+        ),
+        (
+            ["policy.lora_rank=2", "policy.lora_targets=[nothing]"],
+            "policy.lora_targets must be names of layers",
+        ),
+        (["policy.sharding=fsdp"], "policy.sharding must be 'none' in one process, got 'fsdp'"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

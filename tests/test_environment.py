@@ -81,6 +81,7 @@ def test_what_the_package_imports_is_declared(project):
         "nbclient": "papermill",
         "mpmath": "sympy",
         "PIL": "matplotlib",
+        "pyarrow": "datasets",
     }
     found = {name for path in (ROOT / "rsail").rglob("*.py") for name in imported(path)}
     outside = {canonicalize_name(owners.get(n, n)) for n in found - set(sys.stdlib_module_names) - {"rsail"}}

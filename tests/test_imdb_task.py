@@ -54,6 +54,18 @@ def test_reviews_are_shuffled_by_the_seed_and_cleaned(reviews):
     assert all(("great" in text) == bool(label) for text, label in zip(texts, labels, strict=True))
 
 
+def test_a_folder_gives_the_rows_that_the_library_of_the_hub_would(reviews):
+    import datasets
+
+    files = {"train": str(reviews / "train.parquet")}
+    table = (
+        datasets.load_dataset("parquet", data_files=files, split="train").shuffle(seed=3).select(range(40))
+    )
+    texts, labels = read_imdb(str(reviews), "train", 40, 3)
+    assert texts == [text.replace("<br />", " ") for text in table["text"]]
+    assert labels.tolist() == table["label"]
+
+
 def test_the_imdb_task_has_prefixes_as_prompts_and_sentiment_as_reward(reviews, tokenizer):
     config = TaskConfig(kind="imdb", data=str(reviews), rows=60, train_prompts=6)
     task = load_task(config, eval_prompts=4, tokenizer=tokenizer)

@@ -11,9 +11,11 @@ import tempfile
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from rsail.checks import require
 from rsail.files import check_sums, named_failure, sync, write_sums
 
 
@@ -30,7 +32,7 @@ def load_model(
     folder = Path(name_or_path)
     if folder.exists() or str(name_or_path).startswith((".", "/")):
         _check_folder(folder)
-    with _named_errors("tokenizer", name_or_path):
+    with named_errors("tokenizer", name_or_path):
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=revision, trust_remote_code=False)
     for token in ("pad", "eos"):
         if getattr(tokenizer, f"{token}_token_id") is None:
@@ -38,7 +40,7 @@ def load_model(
                 f"model must have a tokenizer with a {token} token, got {name_or_path} without one; "
                 f"set tokenizer.{token}_token and save the tokenizer again"
             )
-    with _no_progress_bar(), _named_errors("model", name_or_path):
+    with no_progress_bar(), named_errors("model", name_or_path):
         model, report = AutoModelForCausalLM.from_pretrained(
             name_or_path,
             revision=revision,
@@ -62,17 +64,23 @@ def load_model(
             f"model must have a row for each of the tokenizer's {len(tokenizer)} tokens, "
             f"got {rows} rows in {name_or_path}"
         )
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    for name in ("attention_dropout", "attn_pdrop", "resid_pdrop", "embd_pdrop"):
-        if hasattr(model.config, name):
-            setattr(model.config, name, 0.0)
+    _switch_dropout_off(model)
     return model.eval(), tokenizer
 
 
+def _switch_dropout_off(model: PreTrainedModel) -> None:
+    """Modules keep rates of their own, under names such as attention_dropout, attn_pdrop and layerdrop."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    for part in (*model.modules(), model.config):
+        for name, value in list(vars(part).items()):
+            if "drop" in name and isinstance(value, float):
+                setattr(part, name, 0.0)
+
+
 @contextlib.contextmanager
-def _named_errors(what: str, name_or_path):
+def named_errors(what: str, name_or_path):
     """Whatever a library makes of a file that is damaged: tokenizers, for one, raises plain `Exception`."""
     try:
         yield
@@ -100,9 +108,30 @@ def _check_folder(folder: Path) -> None:
 
 
 def save_weights(model: PreTrainedModel, folder: str | Path, **options) -> None:
-    """Write configuration and weights (safetensors); `options` are those of ``save_pretrained``."""
-    with _no_progress_bar():
+    """Write configuration and weights (safetensors); of a model with an adapter, those of the adapter alone.
+
+    `options` are those of ``save_pretrained`` of a model without one.
+    """
+    if has_adapter(model):
+        options = {"save_embedding_layers": False}  # peft would ask the hub whether the vocabulary has grown
+    with no_progress_bar():
         model.save_pretrained(folder, **options)
+
+
+def has_adapter(model: torch.nn.Module) -> bool:
+    """Whether `model` is one of peft's, without importing peft."""
+    return hasattr(model, "peft_config")
+
+
+def restore_weights(model: PreTrainedModel, folder: Path) -> None:
+    """Put what `save_weights` wrote into `model`; `ValueError` if it is of another architecture or adapter."""
+    if has_adapter(model):
+        from rsail.lm.adapters import WEIGHTS, restore_adapter
+
+        return restore_adapter(model, folder / WEIGHTS)
+    missing, unexpected = model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    tied = set(getattr(model, "_tied_weights_keys", None) or ())
+    require(not unexpected and set(missing) <= tied, "checkpoint", str(folder), "of the same architecture")
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
@@ -142,7 +171,7 @@ def _put_in_place(complete: Path, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _no_progress_bar():
+def no_progress_bar():
     """Small models load in no time: a bar for each of them would only fill logs and notebooks."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
@@ -163,5 +192,6 @@ def fingerprint(model: torch.nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        tensor = getattr(tensor, "full_tensor", lambda tensor=tensor: tensor)()  # of a model in parts (FSDP)
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -137,7 +137,7 @@ def pretrain(
             dataloader_pin_memory=torch.cuda.is_available(),
         )
         trainer = Trainer(
-            model=model, args=arguments, train_dataset=_examples(corpus, tokenizer, config.max_length)
+            model=model, args=arguments, train_dataset=examples(corpus, tokenizer, config.max_length)
         )
         trainer.remove_callback(PrinterCallback)  # standard output is for the result
         trainer.train()
@@ -159,9 +159,10 @@ def _recorded_recipe(folder: Path) -> str | None:
         return None
 
 
-def _examples(
+def examples(
     corpus: list[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> list[dict]:
+    """Token ids, mask and labels, (max_length,) each, of every text: the loss is on the response and its end."""
     prompts = tokenizer([p for p, _ in corpus], add_special_tokens=True)["input_ids"]
     responses = tokenizer([r for _, r in corpus], add_special_tokens=False)["input_ids"]
     examples = []

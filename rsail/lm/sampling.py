@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from rsail.checks import require
 from rsail.lm.reader import make_reader
+from rsail.lm.scoring import check_padding
 
 
 class Samples(NamedTuple):
@@ -23,6 +25,13 @@ class Samples(NamedTuple):
     prompt_mask: torch.Tensor
     response_ids: torch.Tensor
     response_mask: torch.Tensor
+
+
+class Share(NamedTuple):
+    """Prompts `rows` (X,), in their order, of a batch of `total` that several processes sample together."""
+
+    rows: np.ndarray
+    total: int
 
 
 def encode_prompts(
@@ -40,8 +49,10 @@ def encode_prompts(
 def check_prompts(
     model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, prompts: list[str], max_new_tokens: int
 ) -> None:
-    """Raise `ValueError` if a prompt is empty, or if the longest one and its response are too long for the model."""
+    """Raise `ValueError` if a prompt is empty, if the longest one and its response are too long for the model, or if
+    the model's log-probabilities depend on the padding."""
     check_length(model, encode_prompts(tokenizer, prompts)[1], max_new_tokens)
+    check_padding(model, *encode_prompts(tokenizer, prompts[:1]))
 
 
 def check_length(model: torch.nn.Module, prompt_mask: torch.Tensor, max_new_tokens: int) -> None:
@@ -65,19 +76,26 @@ def sample(
     pad_token_id: int,
     generator: torch.Generator,
     temperature: float = 1.0,
+    share: Share | None = None,
 ) -> Samples:
     """K responses y ~ pi(.|x) for each prompt (eq. 1: i.i.d. given the prompt), by inverse transform.
 
     All uniforms are drawn at the start on the generator's device in float64, one row per response, so what a row
-    samples depends neither on how long the others run nor on the device of the model.
+    samples depends neither on how long the others run nor on the device of the model. Where the prompts are a `share`
+    of a larger batch, the uniforms of all of it are drawn, and each prompt samples what it would in the whole batch.
     """
     require(responses_per_prompt >= 1, "responses_per_prompt", responses_per_prompt, ">= 1")
     require(max_new_tokens >= 1, "max_new_tokens", max_new_tokens, ">= 1")
     check_length(model, prompt_mask, max_new_tokens)
     reader = make_reader(model, prompt_ids, prompt_mask, responses_per_prompt, max_new_tokens)
+    total = responses_per_prompt * (len(prompt_ids) if share is None else share.total)
+    uniforms = draw_uniforms(total, max_new_tokens, generator, reader.ids.device)
+    if share is not None:
+        rows = np.asarray(share.rows)[:, None] * responses_per_prompt + np.arange(responses_per_prompt)
+        uniforms = uniforms[torch.as_tensor(rows.ravel(), device=uniforms.device)]
     tokens, alive = decode(
         lambda last: reader.read(last) if temperature == 1 else reader.read(last) / temperature,
-        draw_uniforms(len(reader.ids), max_new_tokens, generator, reader.ids.device),
+        uniforms,
         eos_token_id=eos_token_id,
         pad_token_id=pad_token_id,
         keep=reader.keep,

@@ -6,12 +6,14 @@ import contextlib
 import weakref
 
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from rsail.checks import require
 from rsail.lm.chosen import chosen_log_probs
 
 # Fewer logits than this (4 MiB in float32) are cheaper to hold than to compute twice.
 FEW_LOGITS = 2**20
+PADDING, PADDING_TOLERANCE = 3, 1e-3  # tokens, nats: rounding of float32 stays below 1e-5
 _NOT_PLAIN: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
 
 
@@ -66,15 +68,41 @@ def response_log_probs(
     return (chosen - logits.logsumexp(-1)) * response_mask
 
 
+@torch.no_grad()
+def check_padding(model: torch.nn.Module, prompt_ids: torch.Tensor, prompt_mask: torch.Tensor) -> None:
+    """Raise `ValueError` if padding on the left changes the log-probabilities of one prompt (1, P) after itself.
+
+    Some architectures (BART's decoder, RWKV) take no position ids or no mask, so that a batch is not what its rows are.
+    """
+    device = next(model.parameters()).device
+    ids, mask = prompt_ids.to(device), prompt_mask.to(device)
+    pad = torch.zeros_like(ids[:, :1]).expand(-1, PADDING)
+    alone = response_log_probs(model, ids, mask, ids, mask)
+    padded = response_log_probs(model, torch.cat([pad, ids], 1), torch.cat([pad, mask], 1), ids, mask)
+    away = float(torch.linalg.vector_norm(alone - padded, ord=torch.inf))
+    require(
+        away <= PADDING_TOLERANCE,
+        "model", type(model).__name__,
+        f"one whose log-probabilities do not depend on the padding; {PADDING} pads change them by {away:.2g} nats",
+    )  # fmt: skip
+
+
 def has_hooks(module: torch.nn.Module) -> bool:
     """Whether something besides its class decides what `module` computes."""
     return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__)
 
 
+def _whole(model: torch.nn.Module) -> torch.nn.Module:
+    """The model in DDP, which leaves its weights whole and adds up their gradients, in whichever pass they arise."""
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
 def _output_layer(model: torch.nn.Module) -> torch.nn.Linear | None:
     """The layer that makes the logits, None if it is no plain matrix or known not to be the last step."""
+    model = _whole(model)
     head = getattr(model, "get_output_embeddings", lambda: None)()
-    plain = type(head) is torch.nn.Linear and not has_hooks(head) and model not in _NOT_PLAIN
+    whole = not hasattr(model, "set_reshard_after_forward")  # FSDP puts a weight together for its pass alone
+    plain = type(head) is torch.nn.Linear and not has_hooks(head) and model not in _NOT_PLAIN and whole
     return head if plain else None
 
 
@@ -84,7 +112,7 @@ def _last_hidden(model: torch.nn.Module, head: torch.nn.Linear, inputs: dict) ->
         logits = model(**inputs).logits
     if len(seen) == 1 and logits is seen[0]:
         return logits
-    _NOT_PLAIN.add(model)
+    _NOT_PLAIN.add(_whole(model))
     return None
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from tqdm import tqdm
 
 from rsail.checks import require
@@ -84,7 +85,7 @@ def _is_made(path: Path, config: OnlineConfig) -> bool:
     return same_code and result["config"] == recorded(config)
 
 
-def run_one(config: OnlineConfig, path: Path, seed: int, *, study: str = NAME) -> dict:
+def run_one(config: OnlineConfig, path: Path, seed: int) -> dict:
     """Train and evaluate one configuration in its output folder, from nothing; write and return its result."""
     run = Path(config.output_dir)
     _empty(run)
@@ -101,7 +102,7 @@ def run_one(config: OnlineConfig, path: Path, seed: int, *, study: str = NAME) -
     }
     result = write_result(
         path,
-        study=study,
+        study=NAME,
         config=recorded(config),
         metrics=metrics,
         history=history,
@@ -137,20 +138,34 @@ def recorded(config: OnlineConfig) -> dict:
     """What a result file keeps of a configuration: not where a run was written, but which weights it began with.
 
     Settings that change nothing, and settings that the oracle does not read, are left out: result files that
-    are older than they stay those of the run.
+    are older than they stay those of the run. The arithmetic stands by itself, as it has always been in them.
     """
     values = config.to_dict()
     del values["output_dir"]
     if config.task.open_share == 0:
         del values["task"]["open_share"]
-    for group in ("collection", "addition"):
-        if getattr(config, group) == type(getattr(config, group))():
-            del values[group]
+    values["precision"] = values["policy"].pop("precision")
+    for kept, owner, group in (
+        (values, config, "collection"),
+        (values, config, "addition"),
+        (values["task"], config.task, "prompts"),
+    ):
+        if getattr(owner, group) == type(getattr(owner, group))():
+            del kept[group]
+    if config.policy == type(config.policy)(precision=values["precision"]):
+        del values["policy"]
     for name in config.oracle.unread:
         del values["oracle"][name]
     weights = Path(config.model) / "model.safetensors"
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     return values | {"model": Path(config.model).name, "model_sha256": digest}
+
+
+def settings_of(values: dict) -> dict:
+    """The settings of `OnlineConfig` that `recorded` kept, but those of its folders and its model."""
+    values = {key: value for key, value in values.items() if key not in ("model", "model_sha256")}
+    precision = values.pop("precision")
+    return values | {"policy": {**values.get("policy", {}), "precision": precision}}
 
 
 def sample_texts(config: OnlineConfig) -> list[dict]:
@@ -160,7 +175,7 @@ def sample_texts(config: OnlineConfig) -> list[dict]:
     for who, folder in (("reference", config.model), ("policy", Path(config.output_dir) / "model")):
         model, tokenizer = load_model(folder)
         samples = sample(
-            model,
+            model.to(Accelerator().device),
             *encode_prompts(tokenizer, prompts),
             responses_per_prompt=1,
             max_new_tokens=config.max_new_tokens,

@@ -1,120 +1,98 @@
-"""The study of a biased oracle at a larger size, in one command, sized for nine minutes on one large GPU.
+"""Three model sizes on one large GPU, in parts of at most nine minutes.
 
-    python -m rsail.study.gpu_run --output build/gpu
+    python -m rsail.study.gpu_run --list
+    python -m rsail.study.gpu_run --output build/gpu --imdb FOLDER [--part NAME]
 
-pretrains a larger model on the synthetic language, trains nominal and robust SAIL from it, and writes one result
-file per run, with time per phase, tokens per second and peak memory. A stage that does not fit into the time left is
-not started, and ``summary.json`` says so. ``--tiny`` is the same on a CPU in a minute.
+pretrains models of about 1, 14 and 113 million parameters on the synthetic language and on IMDb (where a folder with
+its parquet files is given), trains nominal SAIL, robust SAIL and online DPO from each with three seeds, and measures
+what a step costs and how much of the GPU it uses. A part that was interrupted is run again with the same command:
+results that are there are kept, training goes on from checkpoints under ``build/gpu``. The few files of
+``build/gpu/packed`` are the result; in ``data/results/gpu`` notebook 10 reads them. ``--tiny`` is the same on a CPU.
+
+The machine needs no network, and of Python's packages those of `NEEDED`: fewer than the notebooks do. It needs a
+checkout, not this package installed. On a GPU two runs of the same seed differ by rounding: the gradients of embeddings
+are summed in whatever order they come, and torch has no deterministic cumulative sum there, so that its deterministic
+mode is left off.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import time
-from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
-import torch
-
-from rsail.checks import positive
-from rsail.files import write_atomically
-from rsail.lm.pretraining import PretrainConfig, pretrain
-from rsail.study import biased_oracle
-from rsail.study.memory import peak_bytes, reset_peak
-from rsail.tasks import TaskConfig, pretraining_texts
-
-NAME = "biased_oracle_gpu"
-
-
-@dataclass(frozen=True)
-class Size:
-    """How large the run is."""
-
-    model: PretrainConfig
-    texts: int  # of the pretraining corpus
-    steps: int  # online steps of a run
-    prompts: int  # per online step
-    precision: str
-    seeds: int
-    reserve: float  # seconds that a run may take: none is started with less time left
-
-
-LARGE = Size(
-    PretrainConfig(
-        hidden_size=512,
-        intermediate_size=1536,
-        layers=8,
-        heads=8,
-        steps=1500,
-        batch_size=256,
-        learning_rate=1e-3,
-    ),
-    texts=100_000,
-    steps=200,
-    prompts=128,
-    precision="bfloat16",
-    seeds=2,
-    reserve=120,
-)
-TINY = Size(
-    PretrainConfig(hidden_size=32, intermediate_size=64, layers=1, heads=2, steps=20, batch_size=16),
-    texts=200,
-    steps=3,
-    prompts=4,
-    precision="float32",
-    seeds=1,
-    reserve=30,
-)
-
-
-def run(output: Path, size: Size, *, minutes: float = 9.0) -> dict:
-    """All stages that fit into `minutes`; returns (and writes) what was done, with seconds for each stage."""
-    deadline = time.monotonic() + 60 * positive("minutes", minutes)
-    done: dict = {"stages": {}, "not_started": []}
-
-    def finish(stage: str, started: float) -> None:
-        done["stages"][stage] = round(time.monotonic() - started, 2)
-        write_atomically(output / "summary.json", json.dumps(done, indent=1) + "\n")
-        print(stage, done["stages"][stage], "s", flush=True)
-
-    output.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-    corpus, tokenizer = pretraining_texts(TaskConfig(), size.texts)
-    model = pretrain(corpus, tokenizer, size.model, output / "model")
-    finish("pretrain", started)
-    for seed in range(size.seeds):
-        for method, rho in biased_oracle.METHODS.items():
-            stage = f"{method}_seed{seed}"
-            if time.monotonic() + size.reserve > deadline:
-                done["not_started"].append(stage)
-                continue
-            started = time.monotonic()
-            reset_peak()
-            config = biased_oracle.base_config(output / "runs" / stage, steps=size.steps, seed=seed, rho=rho)
-            config = replace(
-                config, model=str(model), prompts_per_step=size.prompts, precision=size.precision,
-                evaluate_every=max(1, size.steps // 4), checkpoint_every=size.steps,
-            )  # fmt: skip
-            biased_oracle.run_one(config, output / f"{stage}.json", seed, study=NAME)
-            done.setdefault("peak_bytes", {})[stage] = peak_bytes()
-            finish(stage, started)
-    write_atomically(output / "summary.json", json.dumps(done, indent=1) + "\n")
-    return done
+NEEDED = (
+    "accelerate", "numpy", "pydantic", "safetensors", "scipy", "tokenizers", "torch", "tqdm", "transformers", "yaml"
+)  # fmt: skip
+NEEDED_FOR_IMDB = ("pyarrow",)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Train nominal and robust SAIL at a larger size on a GPU.")
-    parser.add_argument("--output", required=True, type=Path, help="folder of the result files")
-    parser.add_argument("--minutes", type=float, default=9.0, help="time limit")
+    parser = argparse.ArgumentParser(
+        prog="python -m rsail.study.gpu_run",
+        description="Pretrain, train and measure three model sizes on a GPU.",
+    )
+    parser.add_argument("--output", type=Path, default=Path("build/gpu"), help="folder of models and results")
+    parser.add_argument(
+        "--part", action="append", help="one part, by its name in --list; default: all, in order"
+    )
+    parser.add_argument("--list", action="store_true", help="list the parts")
+    parser.add_argument(
+        "--imdb", help="folder with train.parquet and test.parquet; without it IMDb is left out"
+    )
+    parser.add_argument("--minutes", type=float, help="time limit of each part instead of its own")
+    parser.add_argument("--lanes", type=int, help="processes side by side instead of each part's own number")
     parser.add_argument("--tiny", action="store_true", help="a minute on a CPU, to see that everything works")
     options = parser.parse_args(arguments)
+    if missing := missing_packages(imdb=options.imdb is not None):
+        print(f"gpu_run: packages are missing: {', '.join(missing)}", file=sys.stderr)
+        return 2
+    try:
+        return _run(options)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"gpu_run: {error}", file=sys.stderr)
+        return 2
+
+
+def missing_packages(*, imdb: bool) -> list[str]:
+    """The packages that a run needs and this Python does not have."""
+    return [name for name in (*NEEDED, *(NEEDED_FOR_IMDB if imdb else ())) if find_spec(name) is None]
+
+
+def _run(options: argparse.Namespace) -> int:
+    # Here: a message about a missing package must come before what needs it.
+    import torch
+
+    from rsail.checks import one_of
+    from rsail.study.gpu.lanes import run_part
+    from rsail.study.gpu.plan import LARGE, TINY, Place, parts
+
+    scale = TINY if options.tiny else LARGE
+    plan = parts(scale)
+    for name in options.part or ():
+        one_of("part", name, plan)
+    if options.list:
+        for part in plan.values():
+            print(
+                f"{part.name}: {len(part.stages)} stages, {part.lanes} at a time, {part.minutes:g} minutes at most"
+            )
+        return 0
+    if options.imdb is not None and not (Path(options.imdb) / "train.parquet").is_file():
+        raise FileNotFoundError(f"imdb must be a folder that holds train.parquet, got {options.imdb}")
     if not options.tiny and not torch.cuda.is_available():
         print("gpu_run: no GPU was found; --tiny runs the same on a CPU", file=sys.stderr)
         return 2
-    run(options.output, TINY if options.tiny else LARGE, minutes=options.minutes)
-    return 0
+    bad = False
+    for name in options.part or plan:
+        imdb = None if options.imdb is None else str(Path(options.imdb).resolve())
+        ended = run_part(
+            plan[name], scale, Place(options.output, imdb), minutes=options.minutes, lanes=options.lanes
+        )
+        states = [entry["state"] for entry in ended.values()]
+        print(f"{name}: " + ", ".join(f"{states.count(s)} {s}" for s in sorted(set(states))), flush=True)
+        bad |= "failed" in states
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":

@@ -106,15 +106,22 @@ def read_result(path: str | Path) -> dict:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_bytes())
+        text = path.read_bytes()
     except FileNotFoundError:
         raise ResultError(f"result file {path} does not exist") from None
+    return parse_result(text, path)
+
+
+def parse_result(text: str | bytes, source: str | Path) -> dict:
+    """The content of a result file from its text; `ResultError` as `read_result`, naming `source`."""
+    try:
+        content = json.loads(text)
     except ValueError as error:
-        raise ResultError(f"result file {path} is cut short or damaged: it is not JSON ({error})") from None
-    _check_schema(content, path)
+        raise ResultError(f"result file {source} is cut short or damaged: it is not JSON ({error})") from None
+    _check_schema(content, source)
     if (found := checksum(content)) != content["checksum"]:
         raise ResultError(
-            f"result file {path} was changed after it was written: its content has checksum {found[:12]}, "
+            f"result file {source} was changed after it was written: its content has checksum {found[:12]}, "
             f"it says {content['checksum'][:12]}; make the run again instead of editing its file"
         )
     return content
@@ -198,7 +205,7 @@ def _plain(value, where: str):
     )
 
 
-def _check_schema(content, path: Path) -> None:
+def _check_schema(content, path: str | Path) -> None:
     if not isinstance(content, dict):
         raise ResultError(f"result file {path} must hold a JSON object, got {type(content).__name__}")
     if missing := sorted(_TYPES.keys() - content.keys()):

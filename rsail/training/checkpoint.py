@@ -18,7 +18,7 @@ import torch
 
 from rsail.checks import require
 from rsail.files import file_digest, make_writable, named_failure, sync, text_digest, write_atomically
-from rsail.lm.model import save_weights
+from rsail.lm.model import restore_weights, save_weights
 from rsail.versions import differences, versions
 
 KEEP = 2
@@ -208,8 +208,6 @@ def load_checkpoint(path: Path, model, optimizer, generators: dict, parts: dict 
 
     `ValueError` names a damaged file.
     """
-    from safetensors.torch import load_file
-
     try:
         state = json.loads((path / "state.json").read_text())
         digests = dict(state["sha256"])
@@ -226,10 +224,7 @@ def load_checkpoint(path: Path, model, optimizer, generators: dict, parts: dict 
                 f"checkpoint file {path / name} is missing or damaged (its SHA-256 is not the recorded one); "
                 f"delete {path} to continue from the one before"
             )
-    weights = load_file(path / "model.safetensors")
-    missing, unexpected = model.load_state_dict(weights, strict=False)
-    tied = set(getattr(model, "_tied_weights_keys", None) or ())
-    require(not unexpected and set(missing) <= tied, "checkpoint", str(path), "of the same architecture")
+    restore_weights(model, path)
     optimizer.load_state_dict(_load(path / "optimizer.pt"))
     for name, saved in _load(path / "generators.pt").items():
         _restore_generator(generators[name], saved)

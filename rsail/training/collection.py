@@ -10,10 +10,11 @@ import torch
 from torch.nn.functional import pad
 
 from rsail.checks import require
-from rsail.lm import Samples, encode_prompts, sample
+from rsail.lm import Samples, Share, encode_prompts, sample
 from rsail.oracles import ask, draw_labels, draw_rankings, oracle_scores, rank
 from rsail.training.measures import judge, learned_rewards
 from rsail.training.options import EXTRA_FROM, POLICY_GRADIENTS, loss_kind, stored_count
+from rsail.training.sharding import gathered
 from rsail.training.uncertainty import observe, response_features, uncertainty
 
 if TYPE_CHECKING:
@@ -29,17 +30,25 @@ class PairSet(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a step learns from: X prompts and K responses to each, then the further responses of a term."""
+    """What a step learns from: X prompts and K responses to each, then the further responses of a term.
+
+    Each process has the responses to its `own` prompts, N of the X; alone, it has all.
+    """
 
     prompts: list[str]
-    samples: Samples  # X K rows of the compared responses, X E rows behind them
+    own: np.ndarray  # (N,) indices among the prompts, ascending
+    samples: Samples  # N K rows of the compared responses, N E rows behind them
     stored: torch.Tensor | None  # labels of the last prompts, where they are not to be made now
+
+    @property
+    def own_prompts(self) -> list[str]:
+        return [self.prompts[k] for k in self.own]
 
 
 def collect(config, state: State) -> Batch:
     """The responses of one step: first those of the scheme, behind them those from the offline set."""
     collection, count, stored = config.collection, config.responses_per_prompt, stored_count(config)
-    texts = state.task.train_prompts
+    texts, share = state.task.train_prompts, state.processes.share
     prompts: list[str] = []
     parts: list[Samples] = []
     labels: list[torch.Tensor] = []
@@ -47,12 +56,14 @@ def collect(config, state: State) -> Batch:
     def take(pairs: PairSet, number: int, labelled: bool) -> None:
         rows = _choose(state, len(pairs.prompts), number)
         prompts.extend(texts[k] for k in pairs.prompts[rows].tolist())
-        chosen = pick(pairs.samples, rows, count)
+        chosen = pick(pairs.samples, rows[share(number)], count)
         parts.append(Samples(*(tensor.to(state.accelerator.device) for tensor in chosen)))
         if labelled:
             labels.append(pairs.targets[rows])
 
-    if fresh := config.prompts_per_step - stored:
+    fresh = config.prompts_per_step - stored
+    own = np.concatenate([share(fresh), fresh + share(stored)])
+    if fresh:
         if collection.scheme == "offline":
             take(state.offline, fresh, labelled=False)
         elif collection.collected == "round":
@@ -64,8 +75,10 @@ def collect(config, state: State) -> Batch:
         take(state.offline, stored, labelled=True)
     if extra := EXTRA_FROM.get(config.addition.term):
         model = state.sampler if extra == "policy" else state.reference
-        parts.append(_sample(config, state, model, prompts, config.addition.term_samples, "further"))
-    return Batch(prompts, join(parts, state.tokenizer.pad_token_id), torch.cat(labels) if labels else None)
+        number, asked = config.addition.term_samples, Share(own, len(prompts))
+        parts.append(_sample(config, state, model, prompts, number, "further", asked))
+    samples = join(parts, state.tokenizer.pad_token_id)
+    return Batch(prompts, own, samples, torch.cat(labels) if labels else None)
 
 
 def pick(samples: Samples, chosen, count: int) -> Samples:
@@ -98,58 +111,74 @@ def _choose(state: State, available: int, count: int) -> np.ndarray:
 
 
 def _sample(
-    config, state: State, model, prompts: list[str], count: int, generator: str = "sampling"
+    config,
+    state: State,
+    model,
+    prompts: list[str],
+    count: int,
+    generator: str = "sampling",
+    share: Share | None = None,
 ) -> Samples:
-    return sample(
-        model,
-        *encode_prompts(state.tokenizer, prompts),
-        responses_per_prompt=count,
-        max_new_tokens=config.max_new_tokens,
-        eos_token_id=state.tokenizer.eos_token_id,
-        pad_token_id=state.tokenizer.pad_token_id,
-        generator=state.generators[generator],
-    )
+    """Responses to this process's share of `prompts`."""
+    share = share or _share(state, prompts)
+    with gathered(model):
+        return sample(
+            model,
+            *encode_prompts(state.tokenizer, [prompts[k] for k in share.rows]),
+            responses_per_prompt=count,
+            max_new_tokens=config.max_new_tokens,
+            eos_token_id=state.tokenizer.eos_token_id,
+            pad_token_id=state.tokenizer.pad_token_id,
+            generator=state.generators[generator],
+            share=share,
+        )
+
+
+def _share(state: State, prompts: list[str]) -> Share:
+    return Share(state.processes.share(len(prompts)), len(prompts))
 
 
 # Schemes.
 
 
 def draw(config, state: State, prompts: list[str]) -> Samples:
-    """K responses to each prompt, new ones: row n = prompt n // K."""
+    """K responses to each prompt of this process's share, new ones: row n = prompt n // K of the share."""
     collection, count = config.collection, config.responses_per_prompt
+    own = _share(state, prompts).rows
     if collection.scheme == "on_policy":
         return _sample(config, state, state.sampler, prompts, count)
     if collection.scheme == "hybrid":
-        own = _sample(config, state, state.sampler, prompts, 1)
-        other = _sample(config, state, state.initial, prompts, 1)
-        rows = np.arange(2 * len(prompts)).reshape(2, -1).T.ravel()
-        return pick(join([own, other], state.tokenizer.pad_token_id), rows, 1)
+        one, other = (_sample(config, state, model, prompts, 1) for model in (state.sampler, state.initial))
+        rows = np.arange(2 * len(own)).reshape(2, -1).T.ravel()
+        return pick(join([one, other], state.tokenizer.pad_token_id), rows, 1)
     if collection.scheme == "enhancer":
         samples = _sample(config, state, state.sampler, prompts, 1 + collection.candidates)
-        chosen = _most_informative(state, samples, 1 + collection.candidates)
+        chosen = _most_informative(state, samples, 1 + collection.candidates, own)
     elif collection.scheme == "best_worst":
         samples = _sample(config, state, state.sampler, prompts, collection.candidates)
-        chosen = rank(_candidate_scores(config, state, prompts, samples))[:, [0, -1]]
+        chosen = rank(_candidate_scores(config, state, prompts, samples, own))[:, [0, -1]]
     else:  # rejection
         samples = _sample(config, state, state.reference, prompts, collection.candidates)
-        scores = _candidate_scores(config, state, prompts, samples)
+        scores = _candidate_scores(config, state, prompts, samples, own)
+        scores = state.processes.whole(own, {"scores": scores})["scores"]
         rng = state.generators["acceptance"]
-        chosen = np.stack([accept(row, config.beta, count, rng) for row in scores])
-    offsets = np.arange(len(prompts))[:, None] * (len(samples.response_ids) // len(prompts))
+        chosen = np.stack([accept(row, config.beta, count, rng) for row in scores])[own]
+    offsets = np.arange(len(own))[:, None] * (len(samples.response_ids) // len(own))
     return pick(samples, (offsets + chosen).ravel(), 1)
 
 
-def _candidate_scores(config, state: State, prompts: list[str], samples: Samples) -> np.ndarray:
-    """What the oracle makes of each candidate, (X, n)."""
-    count = len(samples.response_ids) // len(prompts)
-    rewards, attributes = judge(state.task, state.tokenizer, prompts, samples, count)
-    question = question_of(config, state, prompts, samples, count)
+def _candidate_scores(config, state: State, prompts: list[str], samples: Samples, own) -> np.ndarray:
+    """What the oracle makes of each candidate of the prompts `own`, (N, n)."""
+    asked = [prompts[k] for k in own]
+    count = len(samples.response_ids) // len(asked)
+    rewards, attributes = judge(state.task, state.tokenizer, asked, samples, count)
+    learned = learned_rewards(state.task, state.tokenizer, asked, samples, count)
+    question = question_of(state, asked, learned)
     return oracle_scores(ask(config.oracle, rewards, attributes=attributes, **question).preferences)
 
 
-def question_of(config, state: State, prompts: list[str], samples: Samples, count: int) -> dict:
+def question_of(state: State, prompts: list[str], learned: np.ndarray | None) -> dict:
     """What an oracle may ask for besides rewards, attributes and the policy's h."""
-    learned = learned_rewards(state.task, state.tokenizer, prompts, samples, count)
     return {"prompts": prompts, "progress": state.progress, "learned": learned}
 
 
@@ -170,8 +199,8 @@ def accept(scores: np.ndarray, beta: float, count: int, rng: np.random.Generator
     return np.array(accepted[:count])
 
 
-def _most_informative(state: State, samples: Samples, count: int) -> np.ndarray:
-    """The first response and, of the others, that of the largest |phi(y1) - phi(y)|_{Sigma^-1}: indices (X, 2).
+def _most_informative(state: State, samples: Samples, count: int, own: np.ndarray) -> np.ndarray:
+    """The first response and, of the others, that of the largest |phi(y1) - phi(y)|_{Sigma^-1}: indices (N, 2).
 
     The bonus of GSHF's enhancer (arXiv 2312.11456), over candidates of the policy instead of a set of policies.
     Sigma grows by the mean of z z^T over the pairs that were chosen.
@@ -181,7 +210,9 @@ def _most_informative(state: State, samples: Samples, count: int) -> np.ndarray:
     moments = state.memory["moments"]
     gaps = (features[:, 1:] - features[:, :1]).to(moments.device)
     best = uncertainty(moments, gaps).argmax(1)
-    state.memory["moments"] = observe(moments, gaps[torch.arange(len(gaps)), best], 1 / len(gaps))
+    seen = gaps[torch.arange(len(gaps)), best].cpu().numpy()
+    seen = torch.from_numpy(state.processes.whole(own, {"gaps": seen})["gaps"])
+    state.memory["moments"] = observe(moments, seen, 1 / len(seen))
     return np.stack([np.zeros(len(gaps), dtype=int), 1 + best.cpu().numpy()], axis=1)
 
 
@@ -234,17 +265,23 @@ def collect_set(config, state: State, *, offline: bool) -> PairSet:
     available, number = len(state.task.train_prompts), config.collection.stored_prompts
     chosen = rng.choice(available, number, replace=available < number)
     prompts, count = [state.task.train_prompts[k] for k in chosen], config.responses_per_prompt
+    own = _share(state, prompts).rows
     if offline:
         samples = _sample(config, state, state.initial, prompts, count, "further")
     else:
         samples = draw(config, state, prompts)
-    rewards, attributes = judge(state.task, state.tokenizer, prompts, samples, count)
-    question = question_of(config, state, prompts, samples, count)
-    answer = ask(config.oracle, rewards, attributes=attributes, **question)
+    asked = [prompts[k] for k in own]
+    rewards, attributes = judge(state.task, state.tokenizer, asked, samples, count)
+    learned = learned_rewards(state.task, state.tokenizer, asked, samples, count)
+    table = attributes | {".reward": rewards} | ({} if learned is None else {".learned": learned})
+    attributes = state.processes.whole(own, table)
+    rewards, learned = attributes.pop(".reward"), attributes.pop(".learned", None)
+    answer = ask(config.oracle, rewards, attributes=attributes, **question_of(state, prompts, learned))
     labels = "drawn" if config.labels == "policy" else config.labels
     rng = state.generators["offline" if offline else "labels"]
     targets = make_targets(config, answer.preferences, None, rng, labels=labels)
     samples = Samples(*(tensor.cpu() for tensor in samples))
+    samples = join(state.processes.gather(samples), state.tokenizer.pad_token_id)
     return PairSet(torch.from_numpy(chosen), samples, torch.from_numpy(np.ascontiguousarray(targets)))
 
 

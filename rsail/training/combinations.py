@@ -31,7 +31,14 @@ Rules = Iterator[tuple[bool, str, object, str]]  # (refused if, name, value, wha
 def check_combination(config) -> None:
     """Raise `ValueError` naming the setting that does not go together with the others."""
     _check_loss(config)
-    for rules in (_label_rules, _policy_gradient_rules, _collection_rules, _addition_rules, _score_rules):
+    for rules in (
+        _label_rules,
+        _policy_gradient_rules,
+        _collection_rules,
+        _addition_rules,
+        _score_rules,
+        _policy_rules,
+    ):
         for wrong, name, value, expected in rules(config):
             require(not wrong, name, value, expected)
     from rsail.objectives.estimators import BASELINES, check_baseline
@@ -220,3 +227,27 @@ def _score_rules(config) -> Rules:
     yield weight > 0 and addition.wasserstein > 0, "score_weight", weight, "0 with addition.wasserstein > 0"
     of_pairs = addition.term in ("spac_anchored", "spac_smoothed")  # its value is not among the losses
     yield weight > 0 and of_pairs, "score_weight", weight, f"0 with addition.term {addition.term!r}"
+
+
+def _policy_rules(config) -> Rules:
+    policy, group = config.policy, "policy."
+    full = policy.lora_rank == 0
+    for name in ("lora_alpha", "lora_targets"):
+        value, default = getattr(policy, name), getattr(type(policy)(), name)
+        yield full and value != default, group + name, value, f"{default!r} with policy.lora_rank 0"
+    moves = config.collection.reference == "round"
+    expected = "0 with collection.reference 'round': the weights without the adapter are the initial model"
+    yield not full and moves, "policy.lora_rank", policy.lora_rank, expected
+    parts = policy.sharding != "none"
+    with_lora = f"'none' with policy.lora_rank {policy.lora_rank}"
+    yield parts and not full, "policy.sharding", policy.sharding, with_lora
+    expected = "'none' with collection.reference 'round'"
+    yield parts and moves, "policy.sharding", policy.sharding, expected
+    # A Wasserstein ball differentiates twice.
+    again, ball = policy.gradient_checkpointing, config.addition.wasserstein > 0
+    yield (
+        ball and again != "none",
+        "policy.gradient_checkpointing",
+        again,
+        "'none' with addition.wasserstein > 0",
+    )

@@ -15,7 +15,7 @@ from rsail.oracles import OracleConfig
 from rsail.tasks import PathText, TaskConfig
 from rsail.training.combinations import check_combination
 from rsail.training.methods import METHODS
-from rsail.training.options import WITH_RHO, AdditionConfig, CollectionConfig
+from rsail.training.options import WITH_RHO, AdditionConfig, CollectionConfig, PolicyConfig
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False))
@@ -41,6 +41,8 @@ class OnlineConfig:
     """Which responses are compared, and when they are collected."""
     addition: AdditionConfig = AdditionConfig()
     """What reweights the losses or is added to them."""
+    policy: PolicyConfig = PolicyConfig()
+    """Which weights of the policy are trained, and how its passes are computed."""
     beta: float = Field(0.1, gt=0)
     """Weight of the log-ratio in the implicit reward (eq. 8); of the KL penalty of policy gradients."""
     rho: float = Field(0.0, ge=0)
@@ -63,11 +65,6 @@ class OnlineConfig:
     """Constant step size eta."""
     max_grad_norm: float = Field(1.0, gt=0)
     """Gradients are scaled down to this norm."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic of the forward passes; parameters stay in float32, and log-probabilities are taken in it from rounded
-    logits. In bfloat16 the law that is sampled (with a cache) and the one that is scored differ by that rounding: on
-    the reference model by 0.02 nats per response (root mean square; 0.06 at most of 128), against 2e-6 in float32. So
-    a score_weight of 1 is exact in float32 only."""
     seed: int = Field(0, ge=0)
     """Every generator of the run derives from it."""
     checkpoint_every: int = Field(50, ge=1)

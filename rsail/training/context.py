@@ -54,20 +54,26 @@ def batch_context(
 ) -> Context:
     """The context of a batch; `further` and `ref_further` (X, E) are log-probabilities, `inputs` from `embedded`."""
     addition, prompts = config.addition, len(batch.prompts)
-    compared = prompts * config.responses_per_prompt
+    compared = len(batch.own) * config.responses_per_prompt
+
+    def features_of(samples: Samples) -> torch.Tensor:
+        """The features of all processes' responses, in the order of the prompts, on the device of the moments."""
+        found = response_features(state.initial, samples).cpu().numpy()
+        table = {"features": found.reshape(len(batch.own), -1, found.shape[-1])}
+        found = torch.from_numpy(state.processes.whole(batch.own, table)["features"])
+        return found.flatten(0, 1).to(state.memory["moments"].device)
+
     own = pessimism = bonus = groups = None
     if addition.term == "copo":
-        features = response_features(state.initial, Samples(*(part[compared:] for part in batch.samples)))
+        features = features_of(Samples(*(part[compared:] for part in batch.samples)))
         # |phi|_{Sigma^-1} is about 1 / sqrt(visits), as what the coin-flip network of the paper estimates.
-        bonus = COUNT_SCALE * uncertainty(
-            state.memory["moments"], features.to(state.memory["moments"].device)
-        )
+        bonus = COUNT_SCALE * uncertainty(state.memory["moments"], features)
         state.memory["moments"] = observe(state.memory["moments"], features, 1 / len(features))
         bonus = bonus.view(prompts, -1).to(further)
     if further.shape[1] > 0:
         own = Further(further, further - ref_further, bonus)
     if addition.term == "pessimism":
-        features = response_features(state.initial, batch.samples).to(state.memory["moments"].device)
+        features = features_of(batch.samples)
         pessimism = uncertainty(state.memory["moments"], features - state.memory["center"])
         pessimism = pessimism.view(prompts, -1).to(further)
     if addition.reweighting == "group_robust":
@@ -94,6 +100,20 @@ def group_indices(task, prompts: list[str]) -> np.ndarray:
     return members.argmax(0)
 
 
+def check_task(config, task) -> None:
+    """Raise unless the task offers what the oracle and the reweighting of `config` ask for."""
+    known = set(task.attributes([""]))
+    if config.oracle.reads_attribute:
+        require(
+            config.oracle.attribute in known,
+            "oracle.attribute",
+            config.oracle.attribute,
+            f"one of {sorted(known)}",
+        )
+    if config.addition.reweighting == "group_robust":
+        group_indices(task, task.train_prompts)
+
+
 @contextlib.contextmanager
 def embedded(model: torch.nn.Module, wanted: bool):
     """A list that receives the embedded tokens (N, L, d) of the forward passes inside, with their graph."""
@@ -101,9 +121,11 @@ def embedded(model: torch.nn.Module, wanted: bool):
     if not wanted:
         yield kept
         return
-    handle = model.get_input_embeddings().register_forward_hook(
-        lambda module, ids, output: kept.append(output)
-    )
+
+    def keep(module, ids, output: torch.Tensor) -> None:
+        kept.append(output if output.requires_grad else output.requires_grad_())  # frozen, with an adapter
+
+    handle = model.get_input_embeddings().register_forward_hook(keep)
     try:
         yield kept
     finally:

@@ -8,25 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 
 from rsail.files import write_atomically
-from rsail.lm import Samples, encode_prompts, fingerprint, load_model, response_log_probs, sample
+from rsail.lm import Samples, Share, encode_prompts, fingerprint, load_model, response_log_probs, sample
 from rsail.oracles import ask
 from rsail.tasks import Task, load_task
 from rsail.training.checkpoint import read_run
 from rsail.training.config import OnlineConfig, build
-from rsail.training.measures import (
-    check_finite,
-    identical_pairs,
-    judge,
-    learned_rewards,
-    mean,
-    pair_losses,
-    sequence_measures,
-)
+from rsail.training.measures import check_finite, judge, learned_rewards, mean, pair_losses, step_table
 from rsail.training.memory import EVALUATION, settings_named
+from rsail.training.processes import ALONE, Processes, check_shares, make_accelerator, make_processes
 from rsail.training.reward_model import load_reward_model
+from rsail.training.sharding import gathered
 
 RESPONSES = 4
 ROWS_ALONE = 8  # responses judged a second time, alone, in each evaluation
@@ -43,33 +36,60 @@ def evaluate(run: str | Path, *, output: str | Path | None = None) -> dict:
     run = Path(run)
     record = read_run(run)
     config = build(OnlineConfig, {**record["config"], "output_dir": str(run)})
-    if not (run / "model" / "config.json").is_file():
+    if not (run / "model").is_dir():
         raise FileNotFoundError(
             f"run must be finished, got {run} without model/; continue it with train --resume"
         )
     output = Path(output) if output else run / "evaluation.json"
     if not os.access(output.parent, os.W_OK):
         raise PermissionError(f"output must be a file in a writable folder, got {output}")
-    policy, tokenizer = load_model(run / "model")
-    reference, _ = load_model(config.model)
-    if fingerprint(reference) != record["reference"]:
-        raise ValueError(
-            f"model must be the one that the run started from, got other weights in {config.model}"
-        )
-    device = Accelerator().device
-    policy, reference = policy.to(device), reference.to(device)
+    accelerator = make_accelerator()
+    processes = make_processes(accelerator)
+    check_shares(config, processes)
+    policy, reference, tokenizer = _load_policies(
+        config, record["reference"], run / "model", accelerator.device
+    )
     task = load_task(config.task, eval_prompts=config.evaluation_prompts, tokenizer=tokenizer)
+    if task.reward_digest != record.get("reward"):
+        raise ValueError(
+            f"task.prompts.reward_model must be the one that the run asked, got other weights in "
+            f"{config.task.prompts.reward_model}"
+        )
     if config.oracle.kind == "reward_model":
         task = load_reward_model(config, run, task)
     with settings_named("evaluation", config, EVALUATION):
-        metrics = evaluate_policy(config, policy, reference, tokenizer, task)
-    write_atomically(output, json.dumps(metrics, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        metrics = evaluate_policy(config, policy, reference, tokenizer, task, processes)
+    if processes.first:
+        write_atomically(output, json.dumps(metrics, indent=1, sort_keys=True, allow_nan=False) + "\n")
     return metrics
 
 
+def _load_policies(config: OnlineConfig, identity: str, trained: Path, device) -> tuple:
+    """The policy that was trained, its reference, which must be of this identity, and the tokenizer."""
+    if config.policy.lora_rank == 0:  # whatever is wrong with what was trained is said first
+        policy, tokenizer = load_model(trained)
+        reference, _ = load_model(config.model)
+    else:
+        reference, tokenizer = load_model(config.model)
+    if fingerprint(reference) != identity:
+        raise ValueError(
+            f"model must be the one that the run started from, got other weights in {config.model}"
+        )
+    if config.policy.lora_rank == 0:
+        return policy.to(device), reference.to(device), tokenizer
+    from rsail.lm.adapters import WithoutAdapter, load_adapter
+
+    policy = load_adapter(reference.to(device), trained)
+    return policy, WithoutAdapter(policy), tokenizer
+
+
 @torch.no_grad()
-def evaluate_policy(config: OnlineConfig, policy, reference, tokenizer, task: Task) -> dict[str, float]:
+def evaluate_policy(
+    config: OnlineConfig, policy, reference, tokenizer, task: Task, processes: Processes = ALONE
+) -> dict[str, float]:
     """Metrics of the study on `task.eval_prompts`, RESPONSES per prompt, with a fixed generator.
+
+    Of several processes each samples and judges its share of the prompts; all return the metrics of all prompts.
 
     Names without a suffix are means over all prompts; ``name/group`` over the prompts of one group. Against as many
     responses of the reference: ``gold/preference`` and ``proxy/preference`` are the mean probabilities that the
@@ -84,24 +104,26 @@ def evaluate_policy(config: OnlineConfig, policy, reference, tokenizer, task: Ta
     Raises `FloatingPointError` naming the metrics that are not finite.
     """
     prompts = task.eval_prompts
-    own = _draw(policy, tokenizer, prompts, config, SEED)
-    other = _draw(reference, tokenizer, prompts, config, SEED + 1)
-    tokens, ref_tokens = response_log_probs(policy, *own), response_log_probs(reference, *own)
-    of_own = sequence_measures(own, tokens, ref_tokens, tokenizer.eos_token_id)
-    of_other = sequence_measures(
-        other,
-        response_log_probs(policy, *other),
-        response_log_probs(reference, *other),
-        tokenizer.eos_token_id,
+    share = Share(processes.share(len(prompts)), len(prompts))
+    asked = [prompts[k] for k in share.rows]
+    own = _draw(policy, tokenizer, asked, config, SEED, share)
+    other = _draw(reference, tokenizer, asked, config, SEED + 1, share)
+
+    def table(samples: Samples, alone: int = 0) -> dict[str, np.ndarray]:
+        tokens, ref_tokens = (response_log_probs(model, *samples) for model in (policy, reference))
+        judged = judge(task, tokenizer, asked, samples, RESPONSES, alone)
+        rows = step_table(samples, tokens, ref_tokens, *judged, tokenizer.eos_token_id, RESPONSES)
+        learned = learned_rewards(task, tokenizer, asked, samples, RESPONSES)
+        return processes.whole(share.rows, rows if learned is None else rows | {"learned": learned})
+
+    of_own, of_other = table(own, ROWS_ALONE), table(other)
+    rewards, ref_rewards = of_own["reward"], of_other["reward"]
+    learned, ref_learned = (t.get("learned") for t in (of_own, of_other))
+    attributes, ref_attributes = (
+        {name.removeprefix("attribute/"): v for name, v in t.items() if name.startswith("attribute/")}
+        for t in (of_own, of_other)
     )
-    rewards, attributes = judge(task, tokenizer, prompts, own, RESPONSES, ROWS_ALONE)
-    ref_rewards, ref_attributes = judge(task, tokenizer, prompts, other, RESPONSES)
-    learned, ref_learned = (
-        learned_rewards(task, tokenizer, prompts, samples, RESPONSES) for samples in (own, other)
-    )
-    ratio, ref_ratio = (
-        (m["log_prob"] - m["ref_log_prob"]).reshape(-1, RESPONSES) for m in (of_own, of_other)
-    )
+    ratio, ref_ratio = (t["log_prob"] - t["ref_log_prob"] for t in (of_own, of_other))
 
     # One question to the oracle for all of a prompt's responses, the policy's first, the reference's behind them.
     scores = np.concatenate([ratio, ref_ratio], axis=1)
@@ -147,7 +169,7 @@ def evaluate_policy(config: OnlineConfig, policy, reference, tokenizer, task: Ta
         if members.any() and not members.all():
             metrics |= {f"{name}/{group}": mean(values[members]) for name, values in per_prompt.items()}
     metrics |= _fixed_pairs(ref_ratio, answer.preferences[:, RESPONSES:, RESPONSES:]) | {
-        "robust/identical_pairs": identical_pairs(own, RESPONSES),
+        "robust/identical_pairs": mean(of_own["identical"]),
         "oracle/deviation": float(answer.deviation),
     }
     check_finite("evaluation", metrics)
@@ -166,16 +188,18 @@ def _fixed_pairs(log_ratio: np.ndarray, preferences: np.ndarray) -> dict[str, fl
     return {"fixed/chosen": mean(chosen[decided]), "fixed/rejected": mean(rejected[decided])}
 
 
-def _draw(model, tokenizer, prompts: list[str], config: OnlineConfig, seed: int) -> Samples:
-    return sample(
-        model,
-        *encode_prompts(tokenizer, prompts),
-        responses_per_prompt=RESPONSES,
-        max_new_tokens=config.max_new_tokens,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        generator=torch.Generator().manual_seed(seed),
-    )
+def _draw(model, tokenizer, prompts: list[str], config: OnlineConfig, seed: int, share: Share) -> Samples:
+    with gathered(model):
+        return sample(
+            model,
+            *encode_prompts(tokenizer, prompts),
+            responses_per_prompt=RESPONSES,
+            max_new_tokens=config.max_new_tokens,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            generator=torch.Generator().manual_seed(seed),
+            share=share,
+        )
 
 
 def _wins(own: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import pad
 from tqdm import tqdm
 
 from rsail.checks import require
@@ -24,6 +25,7 @@ from rsail.lm import (
     response_log_probs,
     save_model,
 )
+from rsail.lm.recomputing import checkpointed
 from rsail.objectives import NotFinite
 from rsail.oracles import ask
 from rsail.stopping import Terminated, stop_requests
@@ -39,13 +41,24 @@ from rsail.training.checkpoint import (
 )
 from rsail.training.collection import batch_targets, collect, question_of
 from rsail.training.config import OnlineConfig
-from rsail.training.context import Tokens, batch_context, embedded, group_indices
+from rsail.training.context import Tokens, batch_context, check_task, embedded
 from rsail.training.evaluation import evaluate_policy
-from rsail.training.measures import check_finite, judge, mean, step_metrics
+from rsail.training.logs import check_logs, evaluates, log_digests
+from rsail.training.measures import check_finite, judge, learned_rewards, mean, step_metrics, step_table
 from rsail.training.memory import EVALUATION, FIT, STEP, STORED, settings_named
 from rsail.training.objective import online_loss
+from rsail.training.processes import check_shares, make_accelerator, make_processes
 from rsail.training.reward_model import load_reward_model, make_reward_model
-from rsail.training.state import State, begin_round, begin_run, begins_round, parts_of, restore_parts
+from rsail.training.sharding import Whole, shard, take_over, whole
+from rsail.training.state import (
+    State,
+    begin_round,
+    begin_run,
+    begins_round,
+    parts_of,
+    policy_and_reference,
+    restore_parts,
+)
 
 
 def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None = None) -> Path:
@@ -57,91 +70,131 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
     and gives the numbers of an uninterrupted one; a finished run is
     left as it is. `progress` None shows a bar only on a terminal.
 
+    Started by ``accelerate launch``, several processes share the prompts of each step and make the run of one.
+
     SIGTERM ends the run after the step that it is in, with a checkpoint and `rsail.stopping.Terminated` (exit status
     143); a second one ends it at once. `MemoryError` names the settings to lower. What the reward of a task raises is
     passed on as it is, and it is given all the time that it takes: code that asks another machine must have a time
     limit of its own.
     """
     folder = Path(config.output_dir)
-    accelerator = Accelerator(mixed_precision="no")  # `online_step` lowers the precision where it is asked to
-    require(accelerator.num_processes == 1, "number of processes", accelerator.num_processes, "1")
+    accelerator = make_accelerator()  # `online_step` lowers the precision where it is asked to
+    processes = make_processes(accelerator)
+    check_shares(config, processes)
+    alone = processes.count == 1 and config.policy.sharding != "none"
+    require(not alone, "policy.sharding", config.policy.sharding, "'none' in one process")
     policy, tokenizer = load_model(config.model)
     task = load_task(config.task, eval_prompts=config.evaluation_prompts, tokenizer=tokenizer)
     check_task(config, task)
     check_prompts(policy, tokenizer, task.train_prompts + task.eval_prompts, config.max_new_tokens)
     settings = {k: v for k, v in config.to_dict().items() if k != "output_dir"}
-    with exclusive(folder):
-        identity = {
-            "config": settings,
-            "reference": fingerprint(policy),
-            "prompts": text_digest(task.train_prompts + task.eval_prompts),
-        }
-        open_run(folder, identity, resume=resume)
-        if not (folder / "model").exists():
+    identity = {
+        "config": settings,
+        "reference": fingerprint(policy),
+        "prompts": text_digest(task.train_prompts + task.eval_prompts),
+        "reward": task.reward_digest,
+    }
+    models = policy_and_reference(config, policy.to(accelerator.device))
+    with contextlib.ExitStack() as held:
+
+        def claim() -> bool:
+            held.enter_context(exclusive(folder))
+            open_run(folder, identity, resume=resume)
+            return (folder / "model").exists()
+
+        if not processes.on_first(claim):
             with stop_requests() as stopping:
-                _go_on(config, folder, accelerator, policy, tokenizer, task, progress, stopping)
+                _go_on(config, folder, accelerator, processes, models, tokenizer, task, progress, stopping)
     return folder
 
 
-def _go_on(config, folder, accelerator, policy, tokenizer, task, progress, stopping) -> None:
-    """Every step after the last checkpoint in `folder`, then the final model."""
-    initial = frozen_copy(policy).to(accelerator.device)
+def _go_on(config, folder, accelerator, processes, models, tokenizer, task, progress, stopping) -> None:
+    """Every step after the last checkpoint in `folder`, then the final model. The first process writes all files."""
+    policy, initial = models
     if config.oracle.kind == "reward_model":
         with settings_named("fit of the reward model", config, FIT):
-            make_reward_model(config, folder, initial, tokenizer, task)
+            processes.on_first(partial(make_reward_model, config, folder, initial, tokenizer, task))
         task = load_reward_model(config, folder, task)
     moving = config.collection.reference == "round"
-    reference = frozen_copy(policy).to(accelerator.device) if moving else initial
+    reference = frozen_copy(policy) if moving else initial
     optimizer = make_optimizer(config, policy)
     generators = make_generators(config.seed)
     done, parts = 0, {}
-    if found := checkpoints(folder):
+    if found := processes.on_first(lambda: checkpoints(folder)):
         done = load_checkpoint(found[-1], policy, optimizer, generators, parts)
-    policy, optimizer = accelerator.prepare(policy, optimizer)
-    state = State(accelerator, policy, reference, initial, tokenizer, task, optimizer, generators)
-    logs = {name: Log(folder / f"{name}.jsonl", done) for name in ("metrics", "evaluations", "rounds")}
-    # Steps that are done again took their time twice: nothing is dropped here.
-    logs["timings"] = Log(folder / "timings.jsonl", config.steps)
-    if done:
-        check_logs(config, logs, done, parts["logs"])
-        restore_parts(state, parts)
+    if config.policy.sharding == "fsdp":
+        states, policy = optimizer.state_dict(), shard(policy, processes.count)
+        initial = reference = shard(initial, processes.count)
+        optimizer = make_optimizer(config, policy)
+        take_over(optimizer, states)
+        optimizer = accelerator.prepare(optimizer)
     else:
-        with settings_named("begin of the run", config, STORED):
-            begin_run(config, state)
+        policy, optimizer = accelerator.prepare(policy, optimizer)
+    state = State(
+        accelerator, policy, reference, initial, tokenizer, task, optimizer, generators, processes=processes
+    )
+    logs: dict[str, Log] = {}
+
+    def open_logs() -> bool:
+        for name in ("metrics", "evaluations", "rounds"):
+            logs[name] = Log(folder / f"{name}.jsonl", done)
+        # Steps that are done again took their time twice: nothing is dropped here.
+        logs["timings"] = Log(folder / "timings.jsonl", config.steps)
+        if done:
+            check_logs(config, logs, done, parts["logs"])
+        return bool(logs["evaluations"].steps)
+
+    def write(name: str, row: dict) -> None:
+        if processes.first:
+            logs[name].append(row)
 
     def evaluate_now(step: int) -> None:
         where = f"evaluation after step {step}"
         with _divergence_named(where), settings_named(where, config, EVALUATION):
-            metrics = evaluate_policy(config, state.sampler, initial, tokenizer, task)
-        logs["evaluations"].append({"step": step, **metrics})
+            metrics = evaluate_policy(config, state.sampler, initial, tokenizer, task, processes)
+        write("evaluations", {"step": step, **metrics})
 
-    if not logs["evaluations"].steps:  # else the run was interrupted between this and its first checkpoint
+    def kept() -> tuple:
+        """Model and optimizer to be saved, as every process must be asked for them."""
+        if config.policy.sharding == "none":
+            return state.sampler, optimizer
+        return (Whole(state.sampler, optimizer, processes.first),) * 2
+
+    def save(step: int, model, optimizer) -> None:
+        for log in logs.values():
+            log.sync()
+        parts = {**parts_of(state), "logs": log_digests(logs)}
+        save_checkpoint(folder, step, model, optimizer, generators, parts)
+
+    evaluated = processes.on_first(open_logs)
+    if done:
+        restore_parts(state, parts)
+    else:
+        with settings_named("begin of the run", config, STORED):
+            begin_run(config, state)
+    if not evaluated:  # else the run was interrupted between this and its first checkpoint
         evaluate_now(0)
     steps = range(done + 1, config.steps + 1)
-    for step in tqdm(
-        steps, initial=done, total=config.steps, disable=None if progress is None else not progress
-    ):
+    hidden = True if not processes.first else None if progress is None else not progress
+    for step in tqdm(steps, initial=done, total=config.steps, disable=hidden):
         state.progress = step / config.steps
         if begins_round(config, step):
             with settings_named(f"begin of the round of step {step}", config, STORED):
                 hashes = begin_round(config, state)
-            logs["rounds"].append({"step": step, **hashes})
+            write("rounds", {"step": step, **hashes})
         with _divergence_named(f"step {step}"), settings_named(f"step {step}", config, STEP):
             metrics, seconds = online_step(config, state)
         check_finite(f"step {step}", metrics)
-        logs["metrics"].append({"step": step, **metrics})
-        logs["timings"].append({"step": step, **seconds})
+        write("metrics", {"step": step, **metrics})
+        write("timings", {"step": step, **seconds})
         if evaluates(config, step):
             evaluate_now(step)
-        stop = stopping() and step < config.steps
+        stop = processes.any(stopping()) and step < config.steps
         if stop or step == config.steps or step % config.checkpoint_every == 0:
-            for log in logs.values():
-                log.sync()
-            parts = {**parts_of(state), "logs": _log_digests(logs)}
-            save_checkpoint(folder, step, state.sampler, optimizer, generators, parts)
+            processes.on_first(partial(save, step, *kept()))
         if stop:
             raise Terminated(f"stopped by SIGTERM after step {step}; --resume goes on from there")
-    save_model(state.sampler, tokenizer, folder / "model")
+    processes.on_first(partial(save_model, kept()[0], tokenizer, folder / "model"))
     for log in logs.values():
         log.close()
 
@@ -165,55 +218,80 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
     clock, measures, robust = Clock(accelerator.device), {}, config.addition.wasserstein > 0
     # A Wasserstein ball differentiates twice, which fused attention does not.
     kernel = sdpa_kernel(SDPBackend.MATH) if robust else contextlib.nullcontext()
-    low = config.precision == "bfloat16"
+    low, again = config.policy.precision == "bfloat16", config.policy.gradient_checkpointing == "layers"
     with kernel, torch.autocast(accelerator.device.type, torch.bfloat16, enabled=low):
         batch = collect(config, state)
         clock.lap("sample")
         with torch.no_grad():
             ref_tokens = response_log_probs(state.reference, *batch.samples)
         clock.lap("reference")
-        with embedded(state.sampler, robust) as inputs:
+        # Rounded weights that were kept while nothing was differentiated may have no gradient (torch issue 112583).
+        torch.clear_autocast_cache()
+        with embedded(state.sampler, robust) as inputs, checkpointed(state.sampler, again):
             tokens = response_log_probs(policy, *batch.samples)
-    compared = len(batch.prompts) * count
+    own, compared = batch.own, len(batch.own) * count
     samples = Samples(*(part[:compared] for part in batch.samples))
-    log_probs, further = _per_prompt(tokens, batch.prompts, compared)
-    ref_log_probs, ref_further = _per_prompt(ref_tokens, batch.prompts, compared)
+    log_probs, further = _per_prompt(tokens, len(own), compared)
+    ref_log_probs, ref_further = _per_prompt(ref_tokens, len(own), compared)
     clock.lap("forward")
 
-    rewards, attributes = judge(state.task, state.tokenizer, batch.prompts, samples, count)
+    rewards, attributes = judge(state.task, state.tokenizer, batch.own_prompts, samples, count)
+    learned = learned_rewards(state.task, state.tokenizer, batch.own_prompts, samples, count)
+    tokens, ref_tokens = tokens[:compared], ref_tokens[:compared]
+    of_tokens = _alike(config, state, tokens, tokens - ref_tokens, samples.response_mask)
+    parts = [
+        log_probs,
+        ref_log_probs,
+        further,
+        ref_further,
+        *(x.view(len(own), count, -1) for x in of_tokens),
+    ]
+    # From here on everything is of the prompts of all processes.
+    table = state.processes.whole(
+        own,
+        step_table(samples, tokens, ref_tokens, rewards, attributes, state.tokenizer.eos_token_id, count)
+        | ({} if learned is None else {"learned": learned})
+        | {f"with_graph/{k}": part.detach().cpu().numpy() for k, part in enumerate(parts)},
+    )
+    log_probs, ref_log_probs, further, ref_further, *of_tokens = (
+        state.processes.with_graph(own, part, table.pop(f"with_graph/{k}")) for k, part in enumerate(parts)
+    )
+    attributes = {name: table[f"attribute/{name}"] for name in attributes}
     scores = (log_probs - ref_log_probs).detach().double().cpu().numpy()
     if not np.isfinite(scores).all():  # before the oracle takes them for a wrong argument
         raise NotFinite("log-ratios of the policy must be finite")
     pair_scores = scores[:, :, None] - scores[:, None, :]
-    question = question_of(config, state, batch.prompts, samples, count)
-    answer = ask(config.oracle, rewards, attributes=attributes, pair_scores=pair_scores, **question)
+    question = question_of(state, batch.prompts, table.pop("learned", None))
+    answer = ask(config.oracle, table["reward"], attributes=attributes, pair_scores=pair_scores, **question)
     targets = batch_targets(config, state, batch, answer.preferences, pair_scores)
     clock.lap("oracle")
 
-    tokens, ref_tokens = tokens[:compared], ref_tokens[:compared]
-    of_groups = (tokens, tokens - ref_tokens, samples.response_mask)
-    of_tokens = Tokens(*(table.view(len(batch.prompts), count, -1) for table in of_groups))
-    context = batch_context(config, state, batch, further, ref_further, inputs, of_tokens)
+    context = batch_context(config, state, batch, further, ref_further, inputs, Tokens(*of_tokens))
     targets = torch.as_tensor(targets, dtype=log_probs.dtype).to(log_probs.device)
     loss = online_loss(config, log_probs, ref_log_probs, targets, context, measures)
-    accelerator.backward(loss)
+    accelerator.backward(loss * state.processes.count)  # DDP takes the mean of the processes' gradients
     clock.lap("backward")
     grad_norm = accelerator.clip_grad_norm_(policy.parameters(), config.max_grad_norm)
     state.optimizer.step()
     state.optimizer.zero_grad()
     clock.lap("update")
-    metrics = step_metrics(
-        config, samples, tokens, ref_tokens, rewards, attributes, answer, state.tokenizer, count
-    )
+    metrics = step_metrics(config, table, answer)
     if (learned := question["learned"]) is not None:
         metrics["proxy/reward"] = mean(learned)
-    return {"loss": loss.item(), "grad_norm": float(grad_norm), **measures, **metrics}, clock.seconds
+    return {"loss": loss.item(), "grad_norm": float(whole(grad_norm)), **measures, **metrics}, clock.seconds
 
 
-def _per_prompt(tokens: torch.Tensor, prompts: list[str], compared: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities (X, K) of the compared responses and (X, E) of a term's from those of tokens."""
+def _per_prompt(tokens: torch.Tensor, prompts: int, compared: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities (N, K) of the compared responses and (N, E) of a term's from those of tokens."""
     sequences = tokens.sum(-1)
-    return sequences[:compared].view(len(prompts), -1), sequences[compared:].view(len(prompts), -1)
+    return sequences[:compared].view(prompts, -1), sequences[compared:].view(prompts, -1)
+
+
+def _alike(config, state: State, *of_tokens: torch.Tensor) -> list[torch.Tensor]:
+    """Tables (N, T) with as many columns in every process; what is filled in is behind the end of responses."""
+    if state.processes.count == 1:
+        return list(of_tokens)
+    return [pad(table, (0, config.max_new_tokens - table.shape[1])) for table in of_tokens]
 
 
 LARGE = (
@@ -223,52 +301,9 @@ LARGE = (
 
 def make_optimizer(config: OnlineConfig, policy: torch.nn.Module) -> torch.optim.Optimizer:
     kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[config.optimizer]
-    fused = sum(parameter.numel() for parameter in policy.parameters()) >= LARGE or None
-    return kind(policy.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=fused)
-
-
-def evaluates(config: OnlineConfig, step: int) -> bool:
-    """Whether the run evaluates its policy after `step` steps."""
-    due = config.evaluate_every > 0 and step % config.evaluate_every == 0
-    return due or step in (0, config.steps)
-
-
-def _log_digests(logs: dict[str, Log]) -> dict[str, str]:
-    """SHA-256 of the logs whose rows a resumed run does not make again."""
-    return {name: log.digest.hexdigest() for name, log in logs.items() if name != "timings"}
-
-
-def check_logs(config: OnlineConfig, logs: dict[str, Log], done: int, digests: dict[str, str]) -> None:
-    """Raise unless the logs of a resumed run are those of its checkpoint of step `done`: complete, and unchanged."""
-    wanted = {
-        "metrics": list(range(1, done + 1)),
-        "evaluations": [step for step in range(done + 1) if evaluates(config, step)],
-        "rounds": [step for step in range(1, done + 1) if begins_round(config, step)],
-    }
-    for name, steps in wanted.items():
-        found = logs[name].steps
-        require(
-            found == steps,
-            str(logs[name].path), f"{len(found)} rows", f"a log with {len(steps)} rows through step {done}",
-        )  # fmt: skip
-        require(
-            logs[name].digest.hexdigest() == digests[name],
-            str(logs[name].path), "other rows", f"as it was when step {done} was saved",
-        )  # fmt: skip
-
-
-def check_task(config: OnlineConfig, task) -> None:
-    """Raise unless the task offers what the oracle and the reweighting of `config` ask for."""
-    known = set(task.attributes([""]))
-    if config.oracle.reads_attribute:
-        require(
-            config.oracle.attribute in known,
-            "oracle.attribute",
-            config.oracle.attribute,
-            f"one of {sorted(known)}",
-        )
-    if config.addition.reweighting == "group_robust":
-        group_indices(task, task.train_prompts)
+    trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+    fused = sum(parameter.numel() for parameter in trained) >= LARGE or None
+    return kind(trained, lr=config.learning_rate, weight_decay=0.0, fused=fused)
 
 
 class Clock:

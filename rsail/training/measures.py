@@ -91,12 +91,12 @@ def sequence_measures(
     return dict(zip(names, table.cpu().numpy(), strict=True))
 
 
-def identical_pairs(samples, count: int) -> float:
-    """Share of the pairs of a prompt's responses that are the same token sequence."""
+def identical_pairs(samples, count: int) -> np.ndarray:
+    """Which pairs of a prompt's K responses are the same token sequence, (X, K (K - 1) / 2) bool."""
     ids = (samples.response_ids * samples.response_mask - (1 - samples.response_mask)).cpu().numpy()
     ids = ids.reshape(-1, count, ids.shape[-1])
     first, second = np.triu_indices(count, 1)
-    return float((ids[:, first] == ids[:, second]).all(-1).mean())
+    return (ids[:, first] == ids[:, second]).all(-1)
 
 
 def pair_losses(
@@ -110,14 +110,24 @@ def pair_losses(
     )
 
 
-def step_metrics(
-    config, samples, tokens, ref_tokens, rewards, attributes, answer: Answer, tokenizer, count: int
-) -> dict[str, float]:
-    """Means over the batch of one step."""
-    per_response = sequence_measures(samples, tokens, ref_tokens, tokenizer.eos_token_id)
-    first, second = np.triu_indices(count, 1)
-    log_prob = per_response["log_prob"].reshape(-1, count)
-    ratio = log_prob - per_response["ref_log_prob"].reshape(-1, count)
+def step_table(
+    samples, tokens, ref_tokens, rewards, attributes, eos_token_id: int, count: int
+) -> dict[str, np.ndarray]:
+    """Everything that a step measures of each response, (X, K), and of each pair, (X, M), by name."""
+    per_response = sequence_measures(samples, tokens, ref_tokens, eos_token_id)
+    return {
+        **{name: values.reshape(-1, count) for name, values in per_response.items()},
+        "reward": rewards,
+        "identical": identical_pairs(samples, count),
+        **{f"attribute/{name}": values for name, values in attributes.items()},
+    }
+
+
+def step_metrics(config, table: dict[str, np.ndarray], answer: Answer) -> dict[str, float]:
+    """Means over the batch of one step, from its `step_table`."""
+    first, second = np.triu_indices(table["reward"].shape[1], 1)
+    log_prob = table["log_prob"]
+    ratio = log_prob - table["ref_log_prob"]
     preference = answer.preferences[:, first, second]
     pair_score = ratio[:, first] - ratio[:, second]
     # "Chosen" is what the oracle prefers; with a tie the first response.
@@ -133,18 +143,18 @@ def step_metrics(
         "rewards/accuracies": mean(margin > 0),
         "logps/chosen": mean(log_prob[rows, chosen]),
         "logps/rejected": mean(log_prob[rows, rejected]),
-        "objective/kl": mean(per_response["kl_k1"]),
-        "objective/kl_k3": mean(per_response["kl_k3"]),
+        "objective/kl": mean(table["kl_k1"]),
+        "objective/kl_k3": mean(table["kl_k3"]),
         "objective/entropy": -mean(log_prob),
-        "val/contain_eos_token": mean(per_response["ended"]),
-        "length": mean(per_response["length"]),
-        "gold/reward": mean(rewards),
+        "val/contain_eos_token": mean(table["ended"]),
+        "length": mean(table["length"]),
+        "gold/reward": mean(table["reward"]),
         "oracle/deviation": float(answer.deviation),
         "robust/sail_loss": mean(sail),
         "robust/loss": mean(robust),
         "robust/penalty": mean(np.abs(pair_score)),
-        "robust/identical_pairs": identical_pairs(samples, count),
-        **{f"attribute/{name}": mean(values) for name, values in attributes.items()},
+        "robust/identical_pairs": mean(table["identical"]),
+        **{name: mean(values) for name, values in table.items() if name.startswith("attribute/")},
     }
 
 

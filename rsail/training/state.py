@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 
-from rsail.lm import Samples, fingerprint
+from rsail.lm import Samples, fingerprint, frozen_copy
+from rsail.lm.recomputing import checkpointing_layers
 from rsail.training.collection import PairSet, collect_set, digest
 from rsail.training.options import needs_features, needs_offline_set
+from rsail.training.processes import ALONE, Processes
 from rsail.training.uncertainty import no_observations, observe, response_features
 
 
@@ -28,12 +30,32 @@ class State:
     offline: PairSet | None = None
     pool: PairSet | None = None  # of the present round
     memory: dict[str, torch.Tensor] = field(default_factory=dict)  # what additions carry from step to step
+    processes: Processes = ALONE
     progress: float = 0.0  # share of the run's steps that are over at the end of the present one, for a drift
 
     @property
     def sampler(self):
         """The policy as a model to sample from."""
         return self.accelerator.unwrap_model(self.policy)
+
+
+def policy_and_reference(config, model) -> tuple:
+    """The policy that is trained, and its reference: a frozen copy, or the model itself without the adapter."""
+    settings = config.policy
+    if settings.gradient_checkpointing == "layers":
+        checkpointing_layers(model)
+    if settings.lora_rank == 0:
+        return model, frozen_copy(model)
+    from rsail.lm.adapters import WithoutAdapter, add_adapter
+
+    policy = add_adapter(
+        model,
+        rank=settings.lora_rank,
+        alpha=settings.lora_alpha,
+        targets=settings.lora_targets,
+        seed=config.seed,
+    )
+    return policy, WithoutAdapter(policy)
 
 
 def begin_run(config, state: State) -> None:

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from transformers import BartConfig, BartForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from rsail.lm import response_log_probs
-from rsail.lm.scoring import positions
+from rsail.lm.scoring import check_padding, positions
 
 from .small_models import left_padded, right_padded, small_model
 
@@ -119,3 +120,19 @@ def test_bad_arguments_are_named(kind):
         response_log_probs(model, *prompts, ids, mask[:, :4])
     with pytest.raises(ValueError, match="one row per prompt row"):
         response_log_probs(model, *prompts, ids[:2], mask[:2])
+
+
+def test_a_model_that_does_not_see_the_padding_is_refused():
+    sizes = {"d_model": 16, "decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 16}
+    blind = BartForCausalLM(BartConfig(vocab_size=20, is_decoder=True, **sizes)).eval()
+    seeing = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=20, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+        )
+    )
+    ids = torch.tensor([[4, 5, 6, 7]])
+    check_padding(seeing.eval(), ids, torch.ones_like(ids))
+    with pytest.raises(
+        ValueError, match=r"model must be one whose log-probabilities .* 3 pads .* 'BartForCausalLM'"
+    ):
+        check_padding(blind, ids, torch.ones_like(ids))

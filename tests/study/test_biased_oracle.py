@@ -10,7 +10,9 @@ from scipy import stats
 from rsail.study import biased_oracle as study
 from rsail.study.profiles import get_profile
 from rsail.study.results import ResultError, read_result
+from rsail.training import OnlineConfig
 from rsail.training.checkpoint import exclusive
+from rsail.training.config import build
 
 COMMITTED = sorted(study.RESULTS.glob("*.json"))
 
@@ -153,3 +155,10 @@ def test_a_run_counts_as_made_only_by_the_same_code_and_configuration(tmp_path, 
     monkeypatch.setattr(study, "commit", lambda: result["provenance"]["commit"] + suffix)
     monkeypatch.setattr(study, "read_result", lambda path: result)
     assert study._is_made(COMMITTED[0], config) == (changed is None)
+
+
+def test_what_is_recorded_can_be_run_again():
+    config = study.base_config("build/never", steps=3, seed=4, rho=0.1)
+    settings = study.settings_of(study.recorded(config))
+    again = build(OnlineConfig, settings | {"model": config.model, "output_dir": config.output_dir})
+    assert again == config

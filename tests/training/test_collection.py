@@ -210,7 +210,7 @@ def test_pessimism_measures_responses_by_the_offline_set(state, world):
     gaps = features[::2] - features[1::2]
     moments = np.eye(8) + sum(np.outer(z, z) for z in gaps)
     np.testing.assert_allclose(state.memory["moments"].numpy(), moments, atol=1e-12)
-    batch = Batch(TEXTS[:1] * 5, state.offline.samples, state.offline.targets)
+    batch = Batch(TEXTS[:1] * 5, np.arange(5), state.offline.samples, state.offline.targets)
     empty = torch.zeros(5, 0, dtype=torch.float64)
     context = batch_context(config, state, batch, empty, empty, [])
     wanted = [by_hand(moments, phi - features.mean(0)) for phi in features]

@@ -74,7 +74,7 @@ def test_rho_is_passed_to_the_robust_loss_alone():
         (["oracle.kind=bad"], "oracle.kind must be one of bias, cyclic, drift, flatten, flip, groups"),
         (["oracle.kind=bias", "oracle.strength=2"], "oracle.strength must be a number in [0, 1], got 2.0"),
         (["oracle.strength=0.1"], "oracle.strength must be 0 for an oracle of kind truth, got 0.1"),
-        (["task.kind=poems"], "task.kind: Input should be 'language' or 'imdb', got 'poems'"),
+        (["task.kind=poems"], "task.kind: Input should be 'language', 'imdb' or 'prompts', got 'poems'"),
         (["labels=maybe"], "labels: Input should be 'probability', 'drawn', 'hard' or 'policy', got 'maybe'"),
         (["optimizer=lion"], "optimizer: Input should be 'adamw' or 'sgd', got 'lion'"),
         (
@@ -150,7 +150,7 @@ def test_every_setting_has_a_description():
 
     schema = TypeAdapter(OnlineConfig).json_schema()
     groups = [schema["properties"], *(group["properties"] for group in schema["$defs"].values())]
-    assert len(groups) == 5  # of the run itself, its task, oracle, collection, additions
+    assert len(groups) == 7  # of the run itself, its task and prompts, oracle, collection, additions, policy
     assert all(entry.get("description") for group in groups for entry in group.values())
 
 

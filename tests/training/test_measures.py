@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rsail.lm import Samples
 from rsail.oracles import Answer, truth
-from rsail.training.measures import identical_pairs, pair_losses, sequence_measures, step_metrics
+from rsail.training.measures import identical_pairs, pair_losses, sequence_measures, step_metrics, step_table
 
 EOS = 1
 
@@ -88,10 +88,10 @@ def test_both_kl_estimators_are_unbiased_for_one_token():
 
 def test_identical_pairs_compare_what_was_drawn_and_not_the_padding():
     rows = [[5, EOS], [5, EOS], [5], [0, 5], [0, 5, 0], [7]]
-    assert identical_pairs(samples(rows), 2) == pytest.approx(1 / 3)
+    assert identical_pairs(samples(rows), 2).mean() == pytest.approx(1 / 3)
     # A drawn pad token is a token: [5] and [5, 0] are two responses.
-    assert identical_pairs(samples([[5], [5, 0]]), 2) == 0.0
-    assert identical_pairs(samples([[5], [5], [6]]), 3) == pytest.approx(1 / 3)
+    assert identical_pairs(samples([[5], [5, 0]]), 2).mean() == 0.0
+    assert identical_pairs(samples([[5], [5], [6]]), 3).mean() == pytest.approx(1 / 3)
 
 
 def test_pair_losses_are_the_objective_in_float64():
@@ -105,12 +105,13 @@ def test_pair_losses_are_the_objective_in_float64():
 
 def step(rewards: list[float], beta: float = 0.5, rho: float = 0.1) -> dict:
     """Metrics of one prompt with the first two responses above."""
-    table = truth(np.array([rewards]))
-    return step_metrics(
-        types.SimpleNamespace(beta=beta, rho=rho), samples(ROWS[:2]), ragged(OWN[:2]), ragged(REF[:2]),
-        np.array([rewards]), {"filler": np.array([[1.0, 4.0]])}, Answer(table, table, 0.0),
-        types.SimpleNamespace(eos_token_id=EOS), 2,
+    preferences = truth(np.array([rewards]))
+    table = step_table(
+        samples(ROWS[:2]), ragged(OWN[:2]), ragged(REF[:2]), np.array([rewards]),
+        {"filler": np.array([[1.0, 4.0]])}, EOS, 2,
     )  # fmt: skip
+    config = types.SimpleNamespace(beta=beta, rho=rho)
+    return step_metrics(config, table, Answer(preferences, preferences, 0.0))
 
 
 def test_metrics_of_a_step_by_hand():

@@ -253,7 +253,8 @@ CLAIMS = (
         "How much more ρ = {bias} removes than a larger β at equal KL depends on what prompts share: {tabular} of "
         "the attribute where they share nothing, {shared} where one weight moves it on all prompts; gold there "
         "{gold} more ({n} exact problems)",
-        "statistical", "09_misspecification", share_of_the_difference, "Q4", (f"{exact_shared.STUDY}/*.json",), key=True,
+        "statistical", "09_misspecification", share_of_the_difference, "Q4", (f"{exact_shared.STUDY}/*.json",),
+        key=True,
     ),
     _claim(
         "Early stopping at the same KL is worse than ρ = {bias}: {score_removed} and {online_removed} more filler "
@@ -300,9 +301,9 @@ CLAIMS = (
         methods_against_robust_dpo, "Q9", "central", "methods",
     ),
     _claim(
-        "On five reference models ρ = {bias} removes filler words: {small} (small), {committed} (committed), {large} "
-        "(large), {other_1} and {other_2} (other pretraining seeds) per response, {least} to {most} % of what nominal "
-        "SAIL adds ({n} paired seeds each)",
+        "On four reference models ρ = {bias} removes filler words: {small} (small), {committed} (committed), {large} "
+        "(large) and {other_seed} (another pretraining seed) per response, {least} to {most} % of what nominal SAIL "
+        "adds ({n} paired seeds each)",
         reference_models, "Q10", "central", "sizes", key=True,
     ),
 )  # fmt: skip

@@ -81,6 +81,12 @@ FIGURES: dict[str, str] = {
     "misspecification_oracles": "09_misspecification",
     "misspecification_certificate": "09_misspecification",
     "misspecification_choice": "09_misspecification",
+    # 09b_language_model (rsail.study.figures.misspecification_lm)
+    "misspecification_lm_training": "09b_language_model",
+    "misspecification_lm_radius": "09b_language_model",
+    "misspecification_lm_oracles": "09b_language_model",
+    "misspecification_lm_methods": "09b_language_model",
+    "misspecification_lm_models": "09b_language_model",
     # 10_real_text_and_scale (rsail.study.figures.imdb, rsail.study.figures.cost)
     "real_text": "10_real_text_and_scale",
     "cost": "10_real_text_and_scale",

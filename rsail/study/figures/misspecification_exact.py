@@ -28,38 +28,47 @@ AXES = {
 LINES = (
     (BLACK, "-"), (ORANGE, "-."), (GREEN, "--"), (VERMILION, "-"), (BLUE, "--"), (PINK, ":"), (SKY, "-."),
 )  # fmt: skip
+ORACLES = {
+    "truth": (BLACK, "-"),
+    "flips": (ORANGE, "-."),
+    "flatten": (GREEN, "--"),
+    "bias": (VERMILION, "-"),
+    "groups": (BLUE, "--"),
+    "cycle": (PINK, ":"),
+    "worst case": (SKY, "-."),
+}
 PANELS = (("gold", "spurious"), ("kl", "spurious"), ("kl", "gold"))  # x, y
 
 
-def central(exact: dict, lm: dict | None = None, *, bias: float = 0.15, units: dict | None = None) -> Figure:
+def central(columns: dict, *, bias: float = 0.15, units: dict | None = None) -> Figure:
     """The central figure: two ways to be careful, raising rho and raising beta, from the same nominal learner.
 
-    Panels: spurious effect against gold reward, and both against the KL to the reference. Without `lm` they stand side
-    by side; with it there are two columns, the exact problems and the language model.
+    Panels: spurious effect against gold reward, and both against the KL to the reference. One testbed alone stands in
+    a row; several stand side by side, one per column.
 
     Parameters
     ----------
-    exact, lm : dict
-        objective -> knob -> {value: (S,), gold, spurious, kl: band of (S,) each}; an objective is "score" or
-        "online", a knob "rho" or "beta"; `value` is that of the knob, gold and spurious are differences from the
-        reference. `exact_central.figure_data` and `summary.central_data` return this.
+    columns : dict
+        Name of a testbed -> objective -> knob -> {value: (S,), gold, spurious, kl: band of (S,) each}; an objective is
+        "score" or "online", a knob "rho" or "beta"; `value` is that of the knob, gold and spurious are differences
+        from the reference. `exact_central.figure_data` and `summary.central_data` make one testbed's.
     bias : float
         The rho that is marked: how far the oracle is from the truth.
     units : dict, optional
-        Column -> {"gold", "spurious"} -> label, instead of `AXES`; columns are "exact" and "language model".
+        Name -> {"gold", "spurious", "kl"} -> label, instead of `AXES`.
     """
-    columns = {"exact": exact} | ({} if lm is None else {"language model": lm})
     columns = rounded(columns)
-    if lm is None:
+    alone = len(columns) == 1
+    if alone:
         fig, axes = plt.subplots(1, len(PANELS), figsize=(PAGE, 2.6), squeeze=False)
         axes = axes.T
     else:
-        fig, axes = plt.subplots(len(PANELS), 2, figsize=(PAGE, 6.8), squeeze=False)
+        fig, axes = plt.subplots(len(PANELS), len(columns), figsize=(PAGE, 6.4), squeeze=False)
     for column, (name, data) in zip(axes.T, columns.items(), strict=True):
         labels = AXES | (units or {}).get(name, {})
         for ax, (x, y) in zip(column, PANELS, strict=True):
             _paths(ax, data, x, y, bias)
-            ax.set(xlabel=labels[x], ylabel=labels[y])
+            ax.set(xlabel=labels[x].replace("\n", " " if alone else "\n"), ylabel=labels[y])
             if x == "kl":
                 # Effects grow with the root of the KL, so that this axis shows them without a bend at zero.
                 ax.set_xscale("function", functions=(lambda v: np.sqrt(np.maximum(v, 0.0)), np.square))
@@ -67,9 +76,9 @@ def central(exact: dict, lm: dict | None = None, *, bias: float = 0.15, units: d
                 top = ax.get_xlim()[1]
                 ax.set_xticks([tick for tick in (0, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 80) if tick <= top])
                 ax.xaxis.set_major_formatter("{x:g}")
-        if lm is not None:
+        if not alone:
             column[0].set_title(name, loc="center")
-    _letters(axes.ravel() if lm is not None else axes[:, 0])
+    _letters(axes[:, 0] if alone else axes.ravel())
     handles = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))
     knobs = [words for *_, words in KNOBS.values()]
     order = sorted(handles, key=lambda label: [label.startswith(words) for words in knobs], reverse=True)
@@ -112,7 +121,7 @@ def sweeps(data: dict) -> Figure:
     data = rounded(data)
     fig, axes = plt.subplots(3, 2, figsize=(PAGE, 5.4), sharey="row", sharex="col")
     names = {
-        "gold": "gold reward,\nprompts with a preference",
+        "gold": "gold reward gained,\nprompts with a preference",
         "spurious": "spurious effect,\nprompts without",
         "kl_open": "KL (nats),\nprompts without",
     }
@@ -196,7 +205,8 @@ def oracles(data: dict) -> Figure:
         "gold": "gold reward,\nprompts with a preference",
         "spurious": "spurious effect,\nprompts without one",
     }
-    for (oracle, found), (color, style) in zip(data["names"].items(), LINES, strict=False):
+    for oracle, found in data["names"].items():
+        color, style = ORACLES[oracle]
         for ax, name in zip(axes, labels, strict=True):
             band = found[name]
             ax.fill_between(data["rhos"], band["low"], band["high"], color=color, alpha=0.12, lw=0)
@@ -223,7 +233,7 @@ def certificate(data: dict) -> Figure:
             zip(found["ratio"], found["first"], found["gap"], strict=True)
         ):
             for values, color, words in (
-                (first, VERMILION, "policy of rho = 0"),
+                (first, VERMILION, r"policy of $\rho$ = 0"),
                 (gap, BLUE, "policy learned"),
             ):
                 label = None if k else words
@@ -247,17 +257,18 @@ def choice(data: dict) -> Figure:
     """
     data = rounded(data)
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 3.3), width_ratios=(1, 1.35))
-    for (oracle, found), (color, style) in zip(data["wrong"].items(), LINES, strict=False):
+    for oracle, found in data["wrong"].items():
+        color, style = ORACLES[oracle]
         places = np.arange(len(found["factor"]))
         left.errorbar(
             places, found["mean"], _errors(found), color=color, ls=style, marker="o", ms=3, elinewidth=0.7, label=oracle
         )  # fmt: skip
         left.set_xticks(places, [f"{factor:g}" for factor in found["factor"]])
     left.set(xlabel=r"$\rho$ / true deviation", ylabel="regret beyond the best radius of the grid")
-    left.legend(loc="best")
     rows = np.arange(len(data["rules"]))
     count = len(data["oracles"])
-    for k, (oracle, (color, _)) in enumerate(zip(data["oracles"], LINES, strict=False)):
+    for k, oracle in enumerate(data["oracles"]):
+        color, _ = ORACLES[oracle]
         costs = [found["cost"] for found in data["rules"].values()]
         mean, low, high = (np.array([cost[key][k] for cost in costs]) for key in ("mean", "low", "high"))
         shift = 0.7 * (k - (count - 1) / 2) / count
@@ -270,6 +281,11 @@ def choice(data: dict) -> Figure:
     right.axvline(0, color=GREY, lw=0.6, ls=":")
     right.set_xlabel("regret beyond the best radius of the grid")
     _letters((left, right))
+    handles = dict(
+        pair for ax in (right, left) for pair in zip(*reversed(ax.get_legend_handles_labels()), strict=True)
+    )
+    named = [oracle for oracle in ORACLES if oracle in handles]
+    fig.legend([handles[oracle] for oracle in named], named, loc="outside lower center", ncols=7)
     return fig
 
 

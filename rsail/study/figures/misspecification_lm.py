@@ -87,6 +87,9 @@ def radius(data: dict) -> Figure:
             )
         ax.set(xlabel=r"radius $\rho$", ylabel=label)
     axes[-1].set_yscale("symlog", linthresh=0.1)
+    axes[-1].set_ylim(bottom=0)
+    axes[-1].set_yticks([0, 0.05, 0.1, 0.5, 1, 5], ["0", "0.05", "0.1", "0.5", "1", "5"])
+    axes[-1].minorticks_off()
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return fig
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rsail import checks
+from rsail.study.display import text_of
 from rsail.study.every_method.problem import BETA
 from rsail.study.misspecification.exact_fixed_law import solve_fixed_law
 from rsail.study.misspecification.exact_setting import (
@@ -154,6 +155,12 @@ def figure_data(bench: Bench, paths: dict[str, dict[str, Path]]) -> dict:
         }
         for objective, pair in paths.items()
     }
+
+
+def text(interval: Interval, digits: int = 2) -> str:
+    """An interval as "mean [low, high]", without a sign before a zero."""
+    mean, *ends = (text_of(value, digits) for value in (interval.mean, interval.low, interval.high))
+    return f"{mean} [{', '.join(ends)}]"
 
 
 def bands(intervals: Iterable[Interval]) -> dict[str, np.ndarray]:

@@ -61,15 +61,17 @@ class Seen:
 
 Rule = Callable[[Seen], float]
 RULES: dict[str, Rule] = {
-    "agreement, every disagreement a mistake": lambda seen: _agreement(seen, 1.0),
-    "agreement, openness known": lambda seen: _agreement(seen, max(seen.openness, 0.5 + 1e-9)),
-    "gold labels, bins of the probability": lambda seen: (
-        radius_from_labels(seen.preferences, seen.labels).radius
+    "two annotators": lambda seen: _agreement(seen, 1.0),
+    "two annotators, openness known": lambda seen: _agreement(seen, max(seen.openness, 0.5 + 1e-9)),
+    "gold labels, worst bin": lambda seen: radius_from_labels(seen.preferences, seen.labels).radius,
+    "gold labels, median bin": lambda seen: (
+        radius_from_labels(seen.preferences, seen.labels, coverage=0.5).radius
     ),
-    "gold labels, bins within the attribute's sign": lambda seen: _labels(seen).radius,
-    "the same, 90 % of the comparisons": lambda seen: _labels(seen, coverage=0.9).radius,
-    "the same, 95 % upper bound": lambda seen: _labels(seen).upper,
-    "second reward model, 90 % quantile": lambda seen: _second(seen, 0.9),
+    "gold labels by attribute, worst bin": lambda seen: _labels(seen).radius,
+    "gold labels by attribute, 90 %": lambda seen: _labels(seen, coverage=0.9).radius,
+    "gold labels by attribute, median bin": lambda seen: _labels(seen, coverage=0.5).radius,
+    "gold labels by attribute, upper bound": lambda seen: _labels(seen).upper,
+    "second reward model, 90 %": lambda seen: _second(seen, 0.9),
     "second reward model, median": lambda seen: _second(seen, 0.5),
 }
 

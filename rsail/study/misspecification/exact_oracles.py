@@ -144,19 +144,3 @@ def best_radius(found: Sweep) -> dict[str, Interval]:
         "regret": mean_interval(least),
         "saved": mean_interval(found.regret[0] - least),
     }
-
-
-def certificate_failures(found: Sweep, *, tolerance: float = 1e-9) -> dict[str, np.ndarray]:
-    """Where the certificate is negative: shares over problems with rho at least, and below, the deviation; (S,) each.
-
-    NaN where no problem is of that kind.
-    """
-    enough = found.rhos[:, None] >= found.deviation - tolerance
-    result = {}
-    for policy, gaps in (("learned", found.certificate), ("learned with rho = 0", found.first)):
-        failed = gaps < -tolerance
-        for name, kind in (("rho >= deviation", enough), ("rho < deviation", ~enough)):
-            count = kind.sum(axis=1)
-            shares = (failed & kind).sum(axis=1) / np.maximum(count, 1)
-            result[f"{policy}, {name}"] = np.where(count > 0, shares, np.nan)
-    return result

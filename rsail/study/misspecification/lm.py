@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from rsail.study.biased_oracle import performance
+from rsail.study.biased_oracle import performance, settings_of
 from rsail.study.misspecification.models import model_folder
 from rsail.study.paths import BUILD_DIR
 from rsail.study.sweeps import Cell, Outcome
@@ -16,7 +16,6 @@ from rsail.training import OnlineConfig, train
 from rsail.training.checkpoint import read_log
 from rsail.training.config import build
 
-NOT_SETTINGS = ("model_sha256", "recipe")
 STEPS_EVERY = 20
 # Everything is measured in the end; along the way what figures and equal-KL comparisons read.
 OF_EVALUATIONS = (
@@ -32,7 +31,7 @@ OF_STEPS = ("step", "loss", "grad_norm", "objective/kl", "robust/penalty", "robu
 def run_cell(cell: Cell) -> Outcome:
     """Train the configuration of `cell` from nothing on one thread; metrics of the trained policy and the history."""
     torch.set_num_threads(1)
-    values = {key: value for key, value in cell.config.items() if key not in NOT_SETTINGS}
+    values = {key: value for key, value in settings_of(cell.config).items() if key != "recipe"}
     model = model_folder(cell.config["model"])
     BUILD_DIR.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD_DIR, prefix="run-") as scratch:

@@ -1,4 +1,4 @@
-"""Reference models of the study: the committed one, two other sizes, and two that differ by their seed alone."""
+"""Reference models of the study: the committed one, two other sizes, and one that differs by its seed alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rsail.checks import one_of
-from rsail.lm.pretraining import PretrainConfig, pretrain
+from rsail.language import LanguageConfig, build_tokenizer
+from rsail.lm.pretraining import PretrainConfig, new_model, pretrain
 from rsail.study.biased_oracle import MODEL
 from rsail.study.paths import BUILD_DIR
 from rsail.tasks import TaskConfig, pretraining_texts
@@ -17,9 +18,8 @@ TEXTS = 20_000  # of the corpus, as for the committed model
 RECIPES = {
     "small": PretrainConfig(hidden_size=32, intermediate_size=64, layers=1, heads=2),
     BASE: PretrainConfig(),
-    "large": PretrainConfig(hidden_size=128, intermediate_size=256, layers=3, heads=4),
-    "other_1": PretrainConfig(seed=1),
-    "other_2": PretrainConfig(seed=2),
+    "large": PretrainConfig(hidden_size=96, intermediate_size=192, layers=3, heads=4),
+    "other_seed": PretrainConfig(seed=1),
 }
 
 
@@ -27,6 +27,12 @@ def recipe(name: str) -> dict:
     """What makes the model `name`, as plain data."""
     one_of("model", name, RECIPES)
     return {**asdict(RECIPES[name]), "texts": TEXTS}
+
+
+def parameters(name: str) -> int:
+    """How many numbers the model `name` has."""
+    one_of("model", name, RECIPES)
+    return sum(p.numel() for p in new_model(build_tokenizer(LanguageConfig()), RECIPES[name]).parameters())
 
 
 def model_folder(name: str) -> Path:

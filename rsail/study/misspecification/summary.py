@@ -9,7 +9,7 @@ import numpy as np
 from rsail.language.reward import GOLD_MAX
 from rsail.study.biased_oracle import BIAS
 from rsail.study.misspecification.analysis import FILLER, GOLD, KL, Runs, along_training, less_spurious
-from rsail.study.misspecification.models import RECIPES
+from rsail.study.misspecification.models import BASE, RECIPES
 from rsail.study.misspecification.plan import (
     BETAS,
     COMPARED,
@@ -21,6 +21,7 @@ from rsail.study.misspecification.plan import (
 from rsail.study.statistics import Interval, holm, mean_interval, paired_difference, paired_test
 
 CRITICAL = 1 / (1 + np.exp(-GOLD_MAX)) - 0.5  # sigma(largest reward gap) - 1/2
+MODEL_NAMES = {"committed": BASE}  # in the table of reference models
 BETA_SWEEP = {
     "score": ["score_rho0.00" if beta == 0.1 else f"score_beta{beta:.2f}" for beta in BETAS],
     "online": ["online_rho0.00" if beta == 0.1 else f"online_beta{beta:.2f}" for beta in FEWER_BETAS],
@@ -240,7 +241,7 @@ def models_compared(central: Runs, sizes: Runs) -> dict[str, dict[str, tuple[Run
     base = {"nominal": (central, "score_rho0.00"), "robust": (central, "score_rho0.15")}
     found = {
         name: {who: (sizes, f"{name}_{who}") for who in ("nominal", "robust")}
-        for name in ("small", "large", "other_1", "other_2")
+        for name in ("small", "large", "other_seed")
     }
     return {"small": found.pop("small"), "committed": base} | found
 

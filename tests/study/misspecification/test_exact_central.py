@@ -78,7 +78,9 @@ def test_the_two_paths_begin_at_the_same_learner_and_part_at_equal_kl():
     apart = exact_central.differences_at(paths, 0.15)
     assert apart["spurious"].high < -0.05 and apart["gold"].low > 0
     data = exact_central.figure_data(bench, {"online": paths})["online"]
-    assert list(data["rho"]["value"]) == list(rhos) and np.allclose(data["rho"]["spurious"]["mean"][2], 0, atol=1e-4)
+    assert list(data["rho"]["value"]) == list(rhos) and np.allclose(
+        data["rho"]["spurious"]["mean"][2], 0, atol=1e-4
+    )
     assert np.allclose(data["rho"]["gold"]["mean"][-1], 0, atol=0.02)  # at a large radius nothing is learned
 
 
@@ -127,6 +129,7 @@ def test_training_measures_start_at_the_reference_and_the_proxy_rises_above_the_
     assert (nominal["proxy"][-1] > nominal["win"][-1] + 0.02).all()
     assert (robust["proxy"] - robust["win"] < nominal["proxy"] - nominal["win"] + 1e-9)[-1].all()
     assert exact_training.lost(np.array([[0.0], [2.0], [1.5]])) == 0.5
+    assert training.rise < 1e-12
 
 
 def test_basins_find_no_end_above_the_descents_own():

@@ -32,7 +32,7 @@ def lines(ax, marker):
 
 
 def test_central_draws_both_paths_and_marks_start_and_bias():
-    fig = figures.central(column())
+    fig = figures.central({"exact": column()})
     plane, spurious, gold = fig.axes
     assert np.allclose(lines(plane, "o")[0], [[0.5, 0.3], [0.4, 0.0]])
     assert np.allclose(lines(plane, "s")[0], [[0.5, 0.3], [0.2, 0.1]])
@@ -45,7 +45,9 @@ def test_central_draws_both_paths_and_marks_start_and_bias():
 
 def test_central_with_a_language_model_has_two_columns_and_needs_no_second_objective():
     lm = {"score": column()["score"]}
-    fig = figures.central(column(), lm, units={"language model": {"gold": "gold, tokens"}})
+    fig = figures.central(
+        {"exact": column(), "language model": lm}, units={"language model": {"gold": "gold, tokens"}}
+    )
     assert len(fig.axes) == 6 and [ax.get_title() for ax in fig.axes[:2]] == ["exact", "language model"]
     assert len(lines(fig.axes[0], "o")) == 2 and len(lines(fig.axes[1], "o")) == 1
     assert fig.axes[1].get_xlabel() == "gold, tokens" != fig.axes[0].get_xlabel()
@@ -73,7 +75,8 @@ def test_radii_draws_both_kinds_of_prediction():
 
 def test_oracles_marks_the_deviation_on_each_line():
     found = {name: band(0.3, 0.1, 0.2) for name in ("regret", "gold", "spurious")} | {"deviation": 0.15}
-    axes = figures.oracles({"rhos": [0.0, 0.1, 0.2], "names": {"bias": found, "truth": found | {"deviation": 0.0}}}).axes
+    names = {"bias": found, "truth": found | {"deviation": 0.0}}
+    axes = figures.oracles({"rhos": [0.0, 0.1, 0.2], "names": names}).axes
     assert np.allclose(lines(axes[0], "o"), [[[0.15, 0.15]]]) and len(axes[0].lines) == 3
 
 

@@ -43,13 +43,11 @@ def test_a_part_of_the_files_is_computed_again(committed, objective):
 def test_the_certificate_holds_where_rho_is_the_deviation_and_stays_below_its_bound(committed):
     for group in committed.values():
         for oracle, found in group.items():
-            shares = exact_oracles.certificate_failures(found)
-            for policy in ("learned", "learned with rho = 0"):
-                assert np.nanmax(shares[f"{policy}, rho >= deviation"]) == 0, oracle
             enough = found.rhos[:, None] >= found.deviation - 1e-9
+            assert min(found.certificate[enough].min(), found.first[enough].min()) > -1e-9, oracle
             assert (found.certificate <= found.slack + 1e-9)[enough].all()
-    below = exact_oracles.certificate_failures(committed["score"]["bias"])["learned, rho < deviation"]
-    assert np.nanmax(below) == 1.0  # it can fail, and does
+    biased = committed["score"]["bias"]
+    assert (biased.certificate[0] < -1e-3).all()  # it can fail, and does
 
 
 def test_the_true_oracle_makes_every_radius_a_cost_without_the_score_term(committed):
@@ -81,8 +79,12 @@ def test_flattening_is_flips_at_half_the_weight():
 
 def test_density_of_a_bias_is_one_and_of_flips_less():
     bench = make_bench(SEEDS)
-    found = {name: exact_oracles.density(bench, exact_oracles.observed(SEEDS, name)) for name in ("bias", "flips")}
-    assert found["bias"]["mean"] == pytest.approx(0.15) and found["bias"]["share near the sup"] == pytest.approx(1)
+    found = {
+        name: exact_oracles.density(bench, exact_oracles.observed(SEEDS, name)) for name in ("bias", "flips")
+    }
+    assert found["bias"]["mean"] == pytest.approx(0.15) and found["bias"][
+        "share near the sup"
+    ] == pytest.approx(1)
     assert found["flips"]["mean / sup"] < 0.5 and found["flips"]["share near the sup"] < 0.2
 
 
@@ -90,7 +92,9 @@ def small_sweep(regret) -> Sweep:
     regret = np.array(regret, dtype=float)
     zeros = np.zeros_like(regret)
     rhos = np.linspace(0.0, 0.2, len(regret))
-    return Sweep("bias", "score", rhos, {"regret": regret}, zeros[:, 0], np.array([0.1, 0.2]), zeros, zeros, zeros)
+    return Sweep(
+        "bias", "score", rhos, {"regret": regret}, zeros[:, 0], np.array([0.1, 0.2]), zeros, zeros, zeros
+    )
 
 
 def test_regret_between_radii_is_linear_and_beyond_the_last_constant():
@@ -107,18 +111,22 @@ def test_rules_see_what_they_say_they_see():
     pairs = exact_choice.draw(bench, 0, 20_000, 100)
     assert (pairs.first != pairs.second).all() and len(pairs.second_model) == 10_000
     assert abs(pairs.labels.mean() - pairs.truth.mean()) < 0.02
-    seen = {name: exact_choice.ask(pairs, bench, exact_oracles.observed(SEEDS, name)) for name in ("truth", "bias", "flips")}
+    tables = {name: exact_oracles.observed(SEEDS, name) for name in ("truth", "bias", "flips")}
+    seen = {name: exact_choice.ask(pairs, bench, table) for name, table in tables.items()}
     assert np.allclose(seen["truth"].preferences, pairs.truth)
     rules = exact_choice.RULES
-    split, known = rules["gold labels, bins within the attribute's sign"], rules["agreement, openness known"]
+    split, known = rules["gold labels by attribute, worst bin"], rules["two annotators, openness known"]
     assert split(seen["bias"]) == pytest.approx(0.15, abs=0.04) and split(seen["truth"]) < 0.08
     assert known(seen["flips"]) > 0.1 and known(seen["bias"]) == 0.0  # a shared bias raises agreement
-    assert rules["agreement, every disagreement a mistake"](seen["truth"]) > 0.2
-    assert rules["second reward model, median"](seen["truth"]) < rules["second reward model, 90 % quantile"](seen["bias"])
+    assert rules["two annotators"](seen["truth"]) > 0.2
+    median, high = (rules[f"second reward model, {words}"] for words in ("median", "90 %"))
+    assert median(seen["truth"]) < high(seen["bias"])
 
 
 def test_a_cell_is_written_and_read_as_the_same_sweep(tmp_path):
-    cell = Cell("x", {"oracle": "worst case", "objective": "online", "rhos": [0.0, 0.05], "seeds": [100, 101]})
+    cell = Cell(
+        "x", {"oracle": "worst case", "objective": "online", "rhos": [0.0, 0.05], "seeds": [100, 101]}
+    )
     metrics, history = exact_results.run_cell(cell)
     found = exact_results._sweep({"config": cell.config, "metrics": metrics, "history": history})
     direct = sweep((100, 101), "worst case", (0.0, 0.05), objective="online")

@@ -105,6 +105,11 @@ def test_an_own_start_is_used_and_settings_may_differ_between_prompts(bench):
     ],
 )
 def test_bad_input_is_refused_by_name(arguments, name):
-    good = {"ref_log_probs": np.zeros((1, 2)), "preferences": np.full((1, 2, 2), 0.5), "beta": 0.1, "rho": 0.0}
+    good = {
+        "ref_log_probs": np.zeros((1, 2)),
+        "preferences": np.full((1, 2, 2), 0.5),
+        "beta": 0.1,
+        "rho": 0.0,
+    }
     with pytest.raises(ValueError, match=name):
         make_prompts(**(good | arguments))

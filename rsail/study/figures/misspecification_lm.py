@@ -106,7 +106,7 @@ def forest(data: dict) -> Figure:
     fig, axes = plt.subplots(
         1,
         len(data["panels"]),
-        figsize=(PAGE, 0.17 * len(names) + 0.9),
+        figsize=(PAGE, 0.19 * len(names) + 0.9),
         sharey=True,
         squeeze=False,
     )
@@ -118,11 +118,10 @@ def forest(data: dict) -> Figure:
             ax.plot(panel["mean"][row], row, "o", color=color, ms=3.4)
         ax.set_xlabel(label)
         ax.tick_params(axis="y", length=0)
-        ax.margins(y=0.02)
     axes[0, 0].set_yticks(range(len(names)), names)
     for label, group in zip(axes[0, 0].get_yticklabels(), data["groups"], strict=True):
         label.set_color(colors[group])
-    axes[0, 0].invert_yaxis()
+    axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
     if len(groups) > 1:
         handles = [plt.Line2D([], [], color=colors[g], marker="o", ls="", label=g) for g in groups]
         fig.legend(handles=handles, loc="outside upper center", ncols=len(groups))

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from scipy import stats
 
 from rsail.lm import load_model
+from rsail.oracles import OracleConfig
 from rsail.study.imdb import analysis, plan
 from rsail.study.imdb.__main__ import main
 from rsail.study.imdb.run import perplexity
@@ -92,7 +94,7 @@ def test_a_run_keeps_what_the_analysis_reads(work):
 def test_runs_differ_as_the_plan_says(work):
     study = analysis.load_study(work / "results", plan.TINY)
     common = study.runs["nominal"][0]["history"]["config"]
-    assert common["oracle"] == {"kind": "bias", "strength": plan.BIAS, "attribute": plan.ATTRIBUTE}
+    assert common["oracle"] == asdict(OracleConfig("bias", plan.BIAS, plan.ATTRIBUTE))
     assert common["learning_rate"] == plan.LEARNING_RATE
     for method, changes in plan.METHODS.items():
         for seed, run in zip(study.seeds, study.runs[method], strict=True):

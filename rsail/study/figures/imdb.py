@@ -15,11 +15,11 @@ STYLES = {
     "nominal": ("#D55E00", "o", "--", r"SAIL, $\rho$ = 0"),
     "rho_half": ("#56B4E9", "v", None, r"$\rho$ = bias / 2"),
     "robust": ("#0072B2", "s", "-", r"$\rho$ = bias"),
-    "rho_double": ("#009E73", "^", "-.", r"$\rho$ = 2 bias"),
+    "rho_double": ("#009E73", "^", None, r"$\rho$ = 2 bias"),
     "beta_0.3": ("#E69F00", "D", ":", r"$\beta$ = 0.3"),
     "beta_1": ("#CC79A7", "P", None, r"$\beta$ = 1"),
-    "online": ("0.55", "o", None, "online DPO"),
-    "online_robust": ("#000000", "s", None, r"online DPO, $\rho$ = bias"),
+    "online": ("0.55", "o", "-.", "online DPO"),
+    "online_robust": ("#000000", "s", "-", r"online DPO, $\rho$ = bias"),
 }
 AXES = {
     "length": "words, open prompts",

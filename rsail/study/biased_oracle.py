@@ -170,7 +170,8 @@ def settings_of(values: dict) -> dict:
 
 def sample_texts(config: OnlineConfig) -> list[dict]:
     """One response of the reference and one of the trained policy to each of a few held-out prompts."""
-    task = load_task(config.task, eval_prompts=config.evaluation_prompts)
+    _, tokenizer = load_model(config.model)
+    task = load_task(config.task, eval_prompts=config.evaluation_prompts, tokenizer=tokenizer)
     prompts, texts = task.eval_prompts[:SHOWN_PROMPTS], {}
     for who, folder in (("reference", config.model), ("policy", Path(config.output_dir) / "model")):
         model, tokenizer = load_model(folder)

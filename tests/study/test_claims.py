@@ -97,12 +97,24 @@ def measured(content):
 
 
 def scaled(value, rng):
-    """Every measured number times a factor of its own; what a test noticed is no longer noticed."""
+    """Every measured number times a factor of its own; what a test noticed is no longer noticed.
+
+    The first evaluation of a run stays: it is that of the reference, the same in all of them.
+    """
     if isinstance(value, dict):
-        return {
-            key: item if key in LABELS else None if key == "noticed_by" else scaled(item, rng)
+        later = {
+            key: [item[0], *scaled(item[1:], rng)]
             for key, item in value.items()
-        } | ({"killed": value["killed"] // 2} if "killed" in value else {})
+            if key == "evaluations" and isinstance(item, list)
+        }
+        return (
+            {
+                key: item if key in LABELS else None if key == "noticed_by" else scaled(item, rng)
+                for key, item in value.items()
+            }
+            | later
+            | ({"killed": value["killed"] // 2} if "killed" in value else {})
+        )
     if isinstance(value, list):
         return [scaled(item, rng) for item in value]
     return value * rng.lognormal(0.0, 1.5) if isinstance(value, float) else value

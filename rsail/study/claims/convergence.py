@@ -115,7 +115,7 @@ CLAIMS = (
         "On a small parameter set (D = {radius}) Algorithm 1 converges at the rate of theory: the squared "
         "envelope gradient falls with the exponent {slope} from {first} to {last} steps ({n} runs per horizon, "
         "bootstrap)",
-        "statistical", "04_convergence", rate_on_the_small_set, results=RATES, prediction="exponent -½", key=True,
+        "statistical", "04_convergence", rate_on_the_small_set, results=RATES, prediction="exponent -½",
     ),
     Claim(
         "At D = {radius} that rate is not seen within {last} steps: the exponent is {slope} ({n} runs per horizon, "

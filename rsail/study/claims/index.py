@@ -11,6 +11,7 @@ from rsail.study.claims import (
     convergence,
     cost,
     finite,
+    imdb,
     methods,
     misspecification,
     training,
@@ -28,7 +29,7 @@ ANSWERED_IN = {
     "Q6": "08_training",
 }
 OPEN: dict[str, str] = {}
-MODULES = (transformer, finite, convergence, methods, training, misspecification, choosing, cost)
+MODULES = (transformer, finite, convergence, methods, training, misspecification, choosing, imdb, cost)
 _ORDER = (*QUESTIONS, NO_QUESTION)
 CLAIMS: tuple[Claim, ...] = tuple(
     sorted((claim for module in MODULES for claim in module.CLAIMS), key=lambda c: _ORDER.index(c.question))

@@ -75,8 +75,8 @@ OTHERS = [
     Mutant(
         "training loop: no score term",
         "rsail/training/objective.py",
-        "    if config.score_weight > 0 or addition",
-        "    if config.score_weight < 0 or addition",
+        "    moved = losses[own]\n    if config.score_weight > 0:",
+        "    moved = losses[own]\n    if config.score_weight < 0:",
         ("tests/training/test_gradient.py", "tests/training/test_options.py"),
     ),
     Mutant(

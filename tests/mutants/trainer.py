@@ -22,15 +22,11 @@ TRAINER = [
     Mutant(
         "trainer: the bonus counts the visit it is for",
         "rsail/training/context.py",
-        """        bonus = COUNT_SCALE * uncertainty(
-            state.memory["moments"], features.to(state.memory["moments"].device)
-        )
+        """        bonus = COUNT_SCALE * uncertainty(state.memory["moments"], features)
         state.memory["moments"] = observe(state.memory["moments"], features, 1 / len(features))
 """,
         """        state.memory["moments"] = observe(state.memory["moments"], features, 1 / len(features))
-        bonus = COUNT_SCALE * uncertainty(
-            state.memory["moments"], features.to(state.memory["moments"].device)
-        )
+        bonus = COUNT_SCALE * uncertainty(state.memory["moments"], features)
 """,
         SCHEMES,
     ),
@@ -44,8 +40,8 @@ TRAINER = [
     Mutant(
         "trainer: the second arm of hybrid is the policy's",
         "rsail/training/collection.py",
-        "other = _sample(config, state, state.initial, prompts, 1)",
-        "other = _sample(config, state, state.sampler, prompts, 1)",
+        "for model in (state.sampler, state.initial))",
+        "for model in (state.sampler, state.sampler))",
         SCHEMES,
     ),
     Mutant(
@@ -65,8 +61,8 @@ TRAINER = [
     Mutant(
         "trainer: the enhancer forgets",
         "rsail/training/collection.py",
-        'state.memory["moments"] = observe(moments, gaps',
-        'state.memory["forgotten"] = observe(moments, gaps',
+        'state.memory["moments"] = observe(moments, seen',
+        'state.memory["forgotten"] = observe(moments, seen',
         SCHEMES,
     ),
     Mutant(
@@ -163,8 +159,8 @@ TRAINER = [
     Mutant(
         "trainer: evaluations against the moving reference",
         "rsail/training/loop.py",
-        "evaluate_policy(config, state.sampler, initial, tokenizer, task)",
-        "evaluate_policy(config, state.sampler, reference, tokenizer, task)",
+        "evaluate_policy(config, state.sampler, initial, tokenizer, task, processes)",
+        "evaluate_policy(config, state.sampler, reference, tokenizer, task, processes)",
         ROUNDS,
     ),
     Mutant(
@@ -198,8 +194,8 @@ TRAINER = [
     Mutant(
         "trainer: the enhancer adds up what it should average",
         "rsail/training/collection.py",
-        "torch.arange(len(gaps)), best], 1 / len(gaps))",
-        "torch.arange(len(gaps)), best], 1.0)",
+        "observe(moments, seen, 1 / len(seen))",
+        "observe(moments, seen, 1.0)",
         SCHEMES,
     ),
     Mutant(

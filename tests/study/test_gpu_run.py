@@ -9,7 +9,6 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
-import meeting
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -27,6 +26,7 @@ from rsail.study.paths import ROOT
 from rsail.study.results import ResultError, read_result
 from rsail.training import loop
 from rsail.training.checkpoint import read_log
+from tests.study import meeting
 
 RUNS = {f"language_tiny_{method}_seed0" for method in METHODS}
 PLAN = parts(TINY)

@@ -25,6 +25,18 @@ def reference_folder(tmp_path_factory):
 
 
 @pytest.fixture
+def without_windows():
+    """Figures drawn by a test are drawn in memory, and closed when it ends."""
+    import matplotlib.pyplot as plt
+
+    backend = plt.get_backend()
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")
+    plt.switch_backend(backend)
+
+
+@pytest.fixture
 def without_privileges():
     """Take from root, for one test, the right to pass over the permissions of files; others have none to lose.
 

@@ -8,6 +8,7 @@ than the cells in flight; started again it goes on with the others.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import itertools
 import time
@@ -197,6 +198,26 @@ def _make(study: str, cell: Cell, run: Callable[[Cell], Outcome], folder: Path) 
         overwrite=True,
     )
     return cell.name, error
+
+
+def sweep_command(
+    arguments: list[str] | None,
+    *,
+    prog: str,
+    description: str,
+    study: str,
+    cells: list[Cell],
+    run: Callable[[Cell], Outcome],
+    folder: Path,
+) -> int:
+    """The command line of a sweep with one plan: make what is missing in `folder`; 1 if a run failed."""
+    parser = argparse.ArgumentParser(prog=f"python -m {prog}", description=description)
+    parser.add_argument("--output", type=Path, default=folder, help="folder of the result files")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at once")
+    options = parser.parse_args(arguments)
+    report = run_sweep(study, cells, run, options.output, jobs=options.jobs)
+    print(report)
+    return 1 if report.failed else 0
 
 
 @contextlib.contextmanager

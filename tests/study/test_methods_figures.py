@@ -1,6 +1,5 @@
 """Figures of notebook 06 show what they are given."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -8,14 +7,7 @@ from rsail.study.every_method.experiment import FRONTIER
 from rsail.study.every_method.methods import FAMILIES, METHODS
 from rsail.study.figures import methods as figures
 
-
-@pytest.fixture(autouse=True)
-def agg():
-    backend = plt.get_backend()
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
-    plt.switch_backend(backend)
+pytestmark = pytest.mark.usefixtures("without_windows")
 
 
 def points(ax, marker):

@@ -9,7 +9,6 @@ the tolerance of the descents.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -26,7 +25,7 @@ from rsail.study.misspecification.exact_oracles import (
 )
 from rsail.study.misspecification.exact_setting import MEASURES
 from rsail.study.paths import RESULTS_DIR
-from rsail.study.sweeps import Cell, Outcome, read_sweep, run_sweep
+from rsail.study.sweeps import Cell, Outcome, read_sweep, sweep_command
 
 STUDY = "misspecification_exact"
 RESULTS = RESULTS_DIR / STUDY
@@ -82,15 +81,15 @@ def _sweep(result: dict) -> Sweep:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m rsail.study.misspecification.exact_results", description=__doc__
+    return sweep_command(
+        arguments,
+        prog="rsail.study.misspecification.exact_results",
+        description=__doc__,
+        study=STUDY,
+        cells=plan(),
+        run=run_cell,
+        folder=RESULTS,
     )
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the result files")
-    parser.add_argument("--jobs", type=int, default=1, help="processes at once")
-    options = parser.parse_args(arguments)
-    report = run_sweep(STUDY, plan(), run_cell, options.output, jobs=options.jobs)
-    print(report)
-    return 1 if report.failed else 0
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ nothing about the attribute.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -37,7 +36,7 @@ from rsail.study.misspecification.exact_solver import (
     margin_gradient,
 )
 from rsail.study.paths import RESULTS_DIR
-from rsail.study.sweeps import Cell, Outcome, read_sweep, run_sweep
+from rsail.study.sweeps import Cell, Outcome, read_sweep, sweep_command
 
 STUDY = "misspecification_shared"
 RESULTS = RESULTS_DIR / STUDY
@@ -124,15 +123,15 @@ def load(folder: str | Path = RESULTS) -> dict[str, Sweep]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m rsail.study.misspecification.exact_shared", description=__doc__
+    return sweep_command(
+        arguments,
+        prog="rsail.study.misspecification.exact_shared",
+        description=__doc__,
+        study=STUDY,
+        cells=plan(),
+        run=run_cell,
+        folder=RESULTS,
     )
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the result files")
-    parser.add_argument("--jobs", type=int, default=1, help="processes at once")
-    options = parser.parse_args(arguments)
-    report = run_sweep(STUDY, plan(), run_cell, options.output, jobs=options.jobs)
-    print(report)
-    return 1 if report.failed else 0
 
 
 if __name__ == "__main__":

@@ -1,19 +1,11 @@
 """Figures of notebook 09b show what they are given."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from rsail.study.figures import misspecification_lm as figures
 
-
-@pytest.fixture(autouse=True)
-def agg():
-    backend = plt.get_backend()
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
-    plt.switch_backend(backend)
+pytestmark = pytest.mark.usefixtures("without_windows")
 
 
 def band(*values) -> dict:

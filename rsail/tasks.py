@@ -60,7 +60,8 @@ class Task:
     the time that it takes, so that one that asks another machine needs a time limit of its own. `attributes(responses)`
     maps the name of each spurious attribute to its values, (N,); `groups(prompts)` maps the name of each group of
     prompts to its members, (N,) bool. `learned(prompts, responses)` is in place of the reward in the answers of an
-    oracle of kind reward_model, (N,); the run fits it.
+    oracle of kind reward_model, (N,); the run fits it. `oracle(prompts, first, second)` is one of the user's own, the
+    probability that the first response is preferred to the second, (N,), in place of what the configuration says.
     """
 
     train_prompts: list[str]
@@ -69,6 +70,7 @@ class Task:
     attributes: Callable[[list[str]], dict[str, np.ndarray]]
     groups: Callable[[list[str]], dict[str, np.ndarray]]
     learned: Callable[[list[str], list[str]], np.ndarray] | None = None
+    oracle: Callable[[list[str], list[str], list[str]], np.ndarray] | None = None
     reward_digest: str | None = None  # identity of a reward that is a model, kept through resume
 
 

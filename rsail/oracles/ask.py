@@ -134,15 +134,21 @@ def ask(
     prompts: Sequence[str] | None = None,
     progress: float = 1.0,
     learned=None,
+    own=None,
 ) -> Answer:
     """Preferences of the oracle `config` over K responses to each of X prompts, and their deviation.
 
     `rewards` (X, K) are the true ones; `attributes` maps names to (X, K) (needed by ``bias``, ``groups``, ``drift`` and
     ``cyclic``); `pair_scores` (X, K, K) is the current policy's h (needed by ``worst_case``); `prompts` are the X texts
     (``groups``); `progress` in [0, 1] is the share of the run that is over (``drift``); `learned` (X, K) are the
-    rewards of a fitted model (``reward_model``). Raises ValueError for what is missing or does not fit.
+    rewards of a fitted model (``reward_model``); `own` (X, K, K) is what an oracle of the user's has answered, in place
+    of an answer by `config`. Raises ValueError for what is missing or does not fit.
     """
     true = truth(rewards)
+    if own is not None:
+        own = finite("own", own)
+        require(own.shape == true.shape, "own.shape", own.shape, f"{true.shape}, as the rewards say")
+        return Answer(own, true, sup_deviation(own, true))
     kind, strength = config.kind, config.strength
     if kind in ("bias", "groups", "drift", "cyclic"):
         require(attributes is not None, "attributes", None, f"a dict of (X, K) arrays for kind {kind}")

@@ -29,6 +29,10 @@ class RobustOnlineDPOTrainer(OnlineDPOTrainer):
     def __init__(self, *arguments, rho: float, **options):
         super().__init__(*arguments, **options)
         self.rho = rho
+        self.stats = {
+            "objective/scores": [],
+            "rewards/margins": [],
+        }  # what is logged, means over the steps since
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
         model.train()
@@ -45,12 +49,11 @@ class RobustOnlineDPOTrainer(OnlineDPOTrainer):
         preference = torch.sigmoid(first - second)
         loss = robust_loss(log_probs, ref_log_probs, preference, beta=self.beta, rho=self.rho)
         self.accelerator.backward(loss)
-        self.stats["beta"].append(self.beta)
+        ratio = (log_probs - ref_log_probs).detach()
+        margin = self.beta * (ratio[:, 0] - ratio[:, 1]) * (2 * preference - 1).sign()
         self.stats["objective/scores"].append(rewards.mean().item())
+        self.stats["rewards/margins"].append(margin.mean().item())
         return loss.detach()
-
-    def log(self, logs, start_time=None) -> None:
-        super().log({name: value for name, value in logs.items() if value == value}, start_time)
 
 
 def reward(prompts, completions, **_) -> list[float]:
@@ -59,7 +62,9 @@ def reward(prompts, completions, **_) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="data/models/preference_language", help="folder or hub name")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rho", type=float, default=0.15, help="how wrong the oracle may be, in probability")
@@ -84,7 +89,9 @@ def main() -> None:
         trainer.train()
         rows = [row for row in trainer.state.log_history if "loss" in row]
     for step, row in enumerate(rows, start=1):
-        print(f"step {step}: loss {row['loss']:.4f}, reward {row['objective/scores']:.3f}")
+        print(
+            f"step {step}: loss {row['loss']:.4f}, reward {row['objective/scores']:.3f}, margin {row['rewards/margins']:.4f}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """A sweep on a cluster of your own: one run per cell, on the workers of a dask scheduler.
 
     .venv/bin/python examples/own_cluster.py
-    .venv/bin/python examples/own_cluster.py --scheduler tcp://HOST:8786 --output /shared/sweep --rho 0 0.1 0.2 --seeds 5 steps=300
+    .venv/bin/python examples/own_cluster.py --scheduler tcp://HOST:8786 --output /shared/sweep --rho 0 0.1 0.2 steps=300
 
-Start the scheduler with `dask scheduler` and a worker per device with `dask worker tcp://HOST:8786 --nthreads 1`, in the
-same environment and in the folder of the clone; --output must be a folder that all of them see. Without --scheduler a
-cluster of one process is started here. Called again, it makes what is missing; a run that fails is a result that says so.
+Start `dask scheduler`, and for each device `dask worker tcp://HOST:8786 --nthreads 1`, in the same environment and in
+the folder of the clone; --output must be a folder that all of them see. Without --scheduler a cluster of one process is
+started here. Called again, it makes what is missing; a run that fails is a result that says so.
 """
 
 import argparse
@@ -19,19 +19,26 @@ from rsail.study.sweeps import Cell, grid, read_sweep, run_sweep
 
 def run(cell: Cell) -> tuple[dict, list]:
     """One run, in a worker: its settings are the cell's, its metrics what the sweep keeps."""
-    from rsail.training import load_config, train  # here: the workers import it, the program that plans does not
+    # Here, because the workers need it and the program that plans does not.
+    from rsail.training import load_config, train
     from rsail.training.checkpoint import read_log
 
     with tempfile.TemporaryDirectory() as folder:
         settings = [f"{name}={value}" for name, value in cell.config.items()]
         train(load_config(None, [*settings, f"output_dir={folder}"]), progress=False)
         *_, last = read_log(Path(folder) / "evaluations.jsonl")
-    return {name: last[name] for name in ("gold/reward", "attribute/filler", "objective/kl")} | {"pid": os.getpid()}, []
+    return {name: last[name] for name in ("gold/reward", "attribute/filler", "objective/kl")} | {
+        "pid": os.getpid()
+    }, []
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scheduler", help="address of a dask scheduler (default: a cluster of one process, made now)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--scheduler", help="address of a dask scheduler (default: a cluster of one process, made now)"
+    )
     parser.add_argument("--output", help="folder of the result files (default: a new temporary one)")
     parser.add_argument("--rho", type=float, nargs="+", default=[0.0, 0.15])
     parser.add_argument("--seeds", type=int, default=1, help="runs of each radius")

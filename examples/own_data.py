@@ -4,8 +4,8 @@
     .venv/bin/python examples/own_data.py --prompts my_prompts.jsonl --reward-model PATH_OR_HUB_NAME \
         --output build/own_data model=PATH_OR_HUB_NAME steps=200
 
-`--prompts` is json, jsonl, csv or parquet (also as .gz), a folder of such files, or a data set's hub name, with a column
-"prompt" (task.prompts.column=NAME for another). The reward model is a sequence classifier with one output: the truth
+`--prompts` is json, jsonl, csv or parquet (also as .gz), a folder of such files, or a data set's hub name, with a
+column "prompt" (task.prompts.column=NAME for another). The reward model is a sequence classifier with one output: the truth
 that `oracle.*` makes wrong. Without these options both are made now, tiny, to stand for yours.
 The same as a file of settings: examples/own_data.yaml, for `python -m rsail train --config`.
 """
@@ -37,7 +37,11 @@ def make_tiny_reward_model(folder: Path) -> Path:
     tokenizer = AutoTokenizer.from_pretrained(SMALL)
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = LlamaConfig(
-        vocab_size=len(tokenizer), num_labels=1, **sizes, initializer_range=0.5, pad_token_id=tokenizer.pad_token_id
+        vocab_size=len(tokenizer),
+        num_labels=1,
+        **sizes,
+        initializer_range=0.5,
+        pad_token_id=tokenizer.pad_token_id,
     )
     torch.manual_seed(0)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
@@ -46,7 +50,9 @@ def make_tiny_reward_model(folder: Path) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--prompts", help="file, folder or hub name (default: a file made now)")
     parser.add_argument("--reward-model", help="folder or hub name (default: a tiny one made now)")
     parser.add_argument("--output", type=Path, help="folder of the run (default: a new temporary one)")
@@ -57,7 +63,13 @@ def main() -> None:
     reward_model = given.reward_model or make_tiny_reward_model(scratch / "reward_model")
 
     task = ["task.kind=prompts", f"task.data={data}", f"task.prompts.reward_model={reward_model}"]
-    small = ["task.train_prompts=32", "evaluation_prompts=16", "steps=12", "prompts_per_step=16", "learning_rate=0.003"]
+    small = [
+        "task.train_prompts=32",
+        "evaluation_prompts=16",
+        "steps=12",
+        "prompts_per_step=16",
+        "learning_rate=0.003",
+    ]
     output = given.output or scratch / "run"
     run = train(load_config(None, [*task, *small, *given.settings, f"output_dir={output}"]))
 

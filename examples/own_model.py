@@ -1,9 +1,9 @@
 """A model of your own, with LoRA: a hub name, or a local folder in Hugging Face format (safetensors).
 
     .venv/bin/python examples/own_model.py
-    .venv/bin/python examples/own_model.py --model Qwen/Qwen3-0.6B --output build/own_model steps=200 policy.lora_rank=16
+    .venv/bin/python examples/own_model.py --model Qwen/Qwen3-0.6B steps=200 policy.lora_rank=16
 
-Without --model a tiny Qwen3 with random weights is made to stand for yours. Prompts and oracle are those of the package;
+Without --model a tiny Qwen3 with random weights is made to stand for yours. Prompts and oracle are the package's;
 examples/own_data.py and examples/own_oracle.py replace them, data/configurations/own_model.yaml sets all in one file.
 """
 
@@ -37,7 +37,9 @@ def make_tiny_model(folder: Path) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", help="hub name or folder (default: a tiny model made now)")
     parser.add_argument("--output", type=Path, help="folder of the run (default: a new temporary one)")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings of the run")
@@ -46,10 +48,21 @@ def main() -> None:
     model = given.model or make_tiny_model(scratch / "model")
 
     # lora_rank 0 would train all weights. With LoRA the reference is the model with the adapter off: no second copy.
-    small = ["policy.lora_rank=4", "steps=10", "prompts_per_step=16", "evaluation_prompts=16", "learning_rate=0.01"]
-    wrong = ["oracle.kind=bias", "oracle.strength=0.15", "rho=0.15"]  # an oracle that likes filler words, and its radius
+    small = [
+        "policy.lora_rank=4",
+        "steps=10",
+        "prompts_per_step=16",
+        "evaluation_prompts=16",
+        "learning_rate=0.01",
+    ]
+    wrong = [
+        "oracle.kind=bias",
+        "oracle.strength=0.15",
+        "rho=0.15",
+    ]  # it likes filler words; the radius covers that
     config = load_config(
-        None, [*small, *wrong, *given.settings, f"model={model}", f"output_dir={given.output or scratch / 'run'}"]
+        None,
+        [*small, *wrong, *given.settings, f"model={model}", f"output_dir={given.output or scratch / 'run'}"],
     )
     run = train(config)
 

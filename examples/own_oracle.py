@@ -24,7 +24,9 @@ def prefers_shorter(prompts: list[str], first: list[str], second: list[str]) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", default=None, help="folder of the run (default: a new temporary one)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings of the run")

@@ -33,14 +33,18 @@ def draw(model, tokenizer, prompts: list[str], new_tokens: int) -> tuple[torch.T
     Returns ids and mask (2 X, L), rows 2 x and 2 x + 1 for prompt x, and the column at which the responses begin. The
     token that ends a response counts, what comes behind it does not.
     """
-    given = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
+    given = tokenizer(
+        prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False
+    )
     ids = model.generate(
         **{k: given[k] for k in ("input_ids", "attention_mask")}, max_new_tokens=new_tokens, num_return_sequences=2,
         do_sample=True, temperature=1.0, top_k=0, top_p=1.0, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     start = given["input_ids"].shape[1]
     ended = (ids[:, start:] == tokenizer.eos_token_id).long()
-    mask = torch.cat([given["attention_mask"].repeat_interleave(2, 0), (ended.cumsum(1) - ended < 1).long()], 1)
+    mask = torch.cat(
+        [given["attention_mask"].repeat_interleave(2, 0), (ended.cumsum(1) - ended < 1).long()], 1
+    )
     return ids, mask, start
 
 
@@ -60,9 +64,13 @@ def oracle(responses: list[str]) -> torch.Tensor:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="data/models/preference_language", help="folder or hub name")
-    parser.add_argument("--prompts", type=Path, help="text file, one prompt per line (default: the small model's own)")
+    parser.add_argument(
+        "--prompts", type=Path, help="text file, one prompt per line (default: the small model's own)"
+    )
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rho", type=float, default=0.15, help="how wrong the oracle may be, in probability")
     parser.add_argument("--beta", type=float, default=0.1)
@@ -74,7 +82,9 @@ def main() -> None:
     else:
         prompts = [format_prompt(prompt.text) for prompt in request_prompts(LanguageConfig(), 16, "train")]
     tokenizer = AutoTokenizer.from_pretrained(given.model)
-    policy = AutoModelForCausalLM.from_pretrained(given.model).eval()  # no dropout: one law is drawn and scored
+    policy = AutoModelForCausalLM.from_pretrained(
+        given.model
+    ).eval()  # no dropout: one law is drawn and scored
     reference = copy.deepcopy(policy).requires_grad_(False)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=given.learning_rate, weight_decay=0.0)
 

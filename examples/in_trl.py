@@ -89,9 +89,8 @@ def main() -> None:
         trainer.train()
         rows = [row for row in trainer.state.log_history if "loss" in row]
     for step, row in enumerate(rows, start=1):
-        print(
-            f"step {step}: loss {row['loss']:.4f}, reward {row['objective/scores']:.3f}, margin {row['rewards/margins']:.4f}"
-        )
+        scores, margin = row["objective/scores"], row["rewards/margins"]
+        print(f"step {step}: loss {row['loss']:.4f}, reward {scores:.3f}, margin {margin:.4f}")
 
 
 if __name__ == "__main__":

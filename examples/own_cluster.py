@@ -1,7 +1,7 @@
 """A sweep on a cluster of your own: one run per cell, on the workers of a dask scheduler.
 
     .venv/bin/python examples/own_cluster.py
-    .venv/bin/python examples/own_cluster.py --scheduler tcp://HOST:8786 --output /shared/sweep --rho 0 0.1 0.2 steps=300
+    .venv/bin/python examples/own_cluster.py --scheduler tcp://HOST:8786 --output /shared/sweep --seeds 8 steps=300
 
 Start `dask scheduler`, and for each device `dask worker tcp://HOST:8786 --nthreads 1`, in the same environment and in
 the folder of the clone; --output must be a folder that all of them see. Without --scheduler a cluster of one process is

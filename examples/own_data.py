@@ -5,8 +5,8 @@
         --output build/own_data model=PATH_OR_HUB_NAME steps=200
 
 `--prompts` is json, jsonl, csv or parquet (also as .gz), a folder of such files, or a data set's hub name, with a
-column "prompt" (task.prompts.column=NAME for another). The reward model is a sequence classifier with one output: the truth
-that `oracle.*` makes wrong. Without these options both are made now, tiny, to stand for yours.
+column "prompt" (task.prompts.column=NAME for another). The reward model is a sequence classifier with one output: the
+truth that `oracle.*` makes wrong. Without these options both are made now, tiny, to stand for yours.
 The same as a file of settings: examples/own_data.yaml, for `python -m rsail train --config`.
 """
 

@@ -16,6 +16,7 @@ from rsail.study.paths import ROOT
 from rsail.study.results import read_result
 from rsail.training import OnlineConfig, load_config, objective, train
 from rsail.training.checkpoint import read_log, read_run
+from rsail.training.config import build
 
 EXAMPLES = ROOT / "examples"
 SMALL = ("steps=6", "prompts_per_step=8", "evaluation_prompts=16", "max_new_tokens=12")
@@ -54,18 +55,14 @@ def test_an_oracle_of_ones_own_is_asked_and_followed(example, tmp_path):
     assert f"proxy/preference again: {last['proxy/preference']:.3f}" in printed
     assert re.fullmatch(r"prefers_shorter [0-9a-f]{64}", read_run(run)["oracle"])
     # Gone on with by another oracle, or by none, it would be another run.
-    config = load_config(None, [f"{k}={v}" for k, v in flat(read_run(run)["config"])] + [f"output_dir={run}"])
-    for other in (None, imported("own_oracle").np.subtract):
-        with pytest.raises(ValueError, match="oracle"):
+    config = build(OnlineConfig, {**read_run(run)["config"], "output_dir": str(run)})
+    for other in (None, prefers_first):
+        with pytest.raises(ValueError, match=r"different there: oracle \('prefers_shorter"):
             train(config, oracle=other, resume=True)
 
 
-def flat(settings: dict, prefix: str = ""):
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, repr(value)
+def prefers_first(prompts, first, second):
+    return [0.9 for _ in prompts]
 
 
 def test_a_model_of_ones_own_is_trained_by_an_adapter(example, tmp_path):
@@ -143,6 +140,27 @@ def test_a_loop_of_ones_own_learns_what_the_oracle_prefers(example):
     printed, _ = example("plain_loop", "--steps", 6, "--rho", 0, "--learning-rate", 0.003)
     margins = [float(value) for value in re.findall(r"margin of the preferred response (\S+)", printed)]
     assert len(margins) == 6 and margins[0] == 0 and margins[-1] > 0.01
+
+
+def test_the_ten_lines_of_the_readme_train(example, monkeypatch, tmp_path, capsys):
+    section = (ROOT / "README.md").read_text().split("### Your own model")[1].split("\n##")[0]
+    code = section.split("```python\n")[1].split("```")[0]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    data = imported("own_data")
+    small = ["task.train_prompts=16", "evaluation_prompts=4", "prompts_per_step=4", "max_new_tokens=6"]
+    for old, new in {
+        "Qwen/Qwen3-0.6B": data.SMALL,
+        "my_prompts.jsonl": data.write_prompts(tmp_path / "prompts.jsonl"),
+        "my_reward_model": data.make_tiny_reward_model(tmp_path / "reward"),
+        "build/mine": tmp_path / "run",
+        "steps=200": '", "'.join([*small, "steps=1"]),
+    }.items():
+        assert code.count(str(old)) >= 1
+        code = code.replace(f"={old}" if "=" not in old else old, f"={new}" if "=" not in old else new)
+    (tmp_path / "mine.py").write_text(code)
+    runpy.run_path(str(tmp_path / "mine.py"), run_name="__main__")
+    assert 0 < float(capsys.readouterr().out) < 1
+    assert read_run(tmp_path / "run")["oracle"].startswith("oracle ")
 
 
 @needs_trl

@@ -95,7 +95,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_and_evaluates_by_the_same_ora
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
     *_, last = read_log(whole / "evaluations.jsonl")
     assert evaluate(whole, oracle=likes_length)["proxy/preference"] == last["proxy/preference"]
-    with pytest.raises(ValueError, match="oracle must be that of the run, likes_length .*, got None"):
+    with pytest.raises(ValueError, match=r"oracle must be that of the run, likes_length .*, got None"):
         evaluate(whole)
 
 

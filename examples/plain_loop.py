@@ -38,7 +38,8 @@ def draw(model, tokenizer, prompts: list[str], new_tokens: int) -> tuple[torch.T
     )
     ids = model.generate(
         **{k: given[k] for k in ("input_ids", "attention_mask")}, max_new_tokens=new_tokens, num_return_sequences=2,
-        do_sample=True, temperature=1.0, top_k=0, top_p=1.0, pad_token_id=tokenizer.pad_token_id,
+        do_sample=True, temperature=1.0, top_k=0, top_p=1.0, repetition_penalty=1.0,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     start = given["input_ids"].shape[1]
     ended = (ids[:, start:] == tokenizer.eos_token_id).long()

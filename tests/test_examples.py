@@ -110,7 +110,7 @@ def test_a_cluster_makes_the_runs_and_makes_them_once(tmp_path):
     assert all(result["metrics"]["pid"] != os.getpid() for result in results)
 
 
-def test_a_loop_of_ones_own_has_the_gradient_of_the_trainer(monkeypatch):
+def test_a_loop_of_ones_own_has_the_gradient_of_the_trainer():
     loop, config = imported("plain_loop"), OnlineConfig(rho=0.15, beta=0.3)
     policy, tokenizer = load_model(ROOT / config.model)
     prompts = [loop.format_prompt(p.text) for p in loop.request_prompts(loop.LanguageConfig(), 6, "train")]

@@ -68,7 +68,7 @@ def main() -> None:
         "evaluation_prompts=16",
         "steps=12",
         "prompts_per_step=16",
-        "learning_rate=0.003",
+        "learning_rate=0.001",
     ]
     output = given.output or scratch / "run"
     run = train(load_config(None, [*task, *small, *given.settings, f"output_dir={output}"]))

@@ -33,7 +33,7 @@ def main() -> None:
     given = parser.parse_args()
 
     # Small enough for a minute on a CPU. The oracle of the configuration stays the default: ours is in its place.
-    small = ["steps=12", "prompts_per_step=16", "evaluation_prompts=32", "learning_rate=0.003", "rho=0.1"]
+    small = ["steps=12", "prompts_per_step=16", "evaluation_prompts=32", "learning_rate=0.001", "rho=0.1"]
     output = given.output or tempfile.mkdtemp()
     config = load_config(None, [*small, *given.settings, f"output_dir={output}"])
 

@@ -52,7 +52,9 @@ def draw(model, tokenizer, prompts: list[str], new_tokens: int) -> tuple[torch.T
 def robust_loss(log_probs, ref_log_probs, preference, *, beta: float, rho: float) -> torch.Tensor:
     """Robust SAIL on X pairs: log_probs and ref_log_probs (X, 2), P(first is preferred) in `preference` (X,)."""
     pair_score = (log_probs - ref_log_probs) @ log_probs.new_tensor([1.0, -1.0])  # h, without beta
-    loss = robust_sail_loss(pair_score, preference, beta=beta, rho=rho, drawn=False)  # not labels: probabilities
+    loss = robust_sail_loss(
+        pair_score, preference, beta=beta, rho=rho, drawn=False
+    )  # not labels: probabilities
     of_first, of_second = baseline(loss[:, None], "other_prompts", 2)  # of other prompts: so it is unbiased
     loss = score_surrogate(loss, *log_probs.T, baseline=(of_first[:, 0], of_second[:, 0]))
     return loss.mean()

@@ -19,7 +19,9 @@ from rsail.training.checkpoint import read_log, read_run
 from rsail.training.config import build
 
 EXAMPLES = ROOT / "examples"
-SMALL = ("steps=6", "prompts_per_step=8", "evaluation_prompts=16", "max_new_tokens=12")
+SMALL = ("steps=6", "prompts_per_step=8", "evaluation_prompts=16", "max_new_tokens=16")
+# Without the score term, whose noise needs larger batches than a test has time for.
+STEADY = ("steps=8", "prompts_per_step=16", "score_weight=0", "learning_rate=0.001", "rho=0")
 needs_trl = pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="TRL is not installed")
 
 
@@ -47,10 +49,11 @@ def imported(name: str):
 
 def test_an_oracle_of_ones_own_is_asked_and_followed(example, tmp_path):
     run = tmp_path / "run"
-    printed, _ = example("own_oracle", "--output", run, *SMALL, "steps=10", "learning_rate=0.01", "rho=0")
+    printed, _ = example("own_oracle", "--output", run, *SMALL, *STEADY)
     first, *_, last = read_log(run / "evaluations.jsonl")
-    assert last["length"] < first["length"] - 0.5  # the oracle prefers the shorter response
-    assert last["proxy/preference"] > 0.55
+    assert (
+        last["fixed/chosen"] > last["fixed/rejected"]
+    )  # of the initial model's responses, as the oracle says
     assert first["oracle/deviation"] > 0.3  # it is not the truth
     assert f"proxy/preference again: {last['proxy/preference']:.3f}" in printed
     assert re.fullmatch(r"prefers_shorter [0-9a-f]{64}", read_run(run)["oracle"])
@@ -74,9 +77,12 @@ def test_a_model_of_ones_own_is_trained_by_an_adapter(example, tmp_path):
 
 
 def test_prompts_and_a_reward_model_of_ones_own_are_learned_from(example, tmp_path):
-    _, names = example("own_data", "--output", tmp_path / "run", *SMALL, "steps=10", "learning_rate=0.01")
+    _, names = example("own_data", "--output", tmp_path / "run", *SMALL, *STEADY)
     first, *_, last = read_log(tmp_path / "run" / "evaluations.jsonl")
-    assert last["gold/reward"] > first["gold/reward"]
+    assert (
+        first["fixed/chosen"] == first["fixed/rejected"] == 0
+        and last["fixed/chosen"] > last["fixed/rejected"]
+    )
     record = read_run(tmp_path / "run")
     assert record["reward"] and record["config"]["task"]["data"].endswith("prompts.jsonl")
     # The file of settings asks for the same.

@@ -91,6 +91,8 @@ def _place(pattern: str) -> str:
 
 
 def _open_questions() -> str:
+    if not OPEN:
+        return "Every question of the study has an answer."
     return f"Not answered yet: {'; '.join(f'{number} for {what}' for number, what in OPEN.items())}."
 
 

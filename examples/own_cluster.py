@@ -4,8 +4,8 @@
     .venv/bin/python examples/own_cluster.py --scheduler tcp://HOST:8786 --output /shared/sweep --seeds 8 steps=300
 
 Start `dask scheduler`, and for each device `dask worker tcp://HOST:8786 --nthreads 1`, in the same environment and in
-the folder of the clone; --output must be a folder that all of them see. Without --scheduler a cluster of one process is
-started here. Called again, it makes what is missing; a run that fails is a result that says so.
+the folder of the clone; --output must be a folder that all of them see. Without --scheduler a cluster of two processes is
+started here (joblib does not use one of a single thread). Called again, it makes what is missing; a run that fails is a result that says so.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--scheduler", help="address of a dask scheduler (default: a cluster of one process, made now)"
+        "--scheduler", help="address of a dask scheduler (default: a cluster of two processes, made now)"
     )
     parser.add_argument("--output", help="folder of the result files (default: a new temporary one)")
     parser.add_argument("--rho", type=float, nargs="+", default=[0.0, 0.15])
@@ -57,11 +57,12 @@ def main() -> None:
         if address is None:
             from distributed import LocalCluster
 
-            cluster = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+            cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
             address = stack.enter_context(cluster).scheduler_address
         print(run_sweep("own_cluster", cells, run, folder, cluster=address))
+    print(f"planned by process {os.getpid()}, made by:")
     for name, result in read_sweep(cells, folder).items():
-        print(name, {key: round(value, 3) for key, value in result["metrics"].items() if key != "pid"})
+        print(name, {key: round(value, 3) for key, value in result["metrics"].items()})
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
     .venv/bin/python examples/own_cluster.py --scheduler tcp://HOST:8786 --output /shared/sweep --seeds 8 steps=300
 
 Start `dask scheduler`, and for each device `dask worker tcp://HOST:8786 --nthreads 1`, in the same environment and in
-the folder of the clone; --output must be a folder that all of them see. Without --scheduler two workers are started here
+the folder of the clone; --output must be a folder that all of them see. Without --scheduler two workers start here
 (on a cluster of one thread joblib makes the runs where they are planned). Called again, it makes what is missing; a run
 that fails is a result that says so.
 """

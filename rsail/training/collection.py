@@ -173,18 +173,18 @@ def _candidate_scores(config, state: State, prompts: list[str], samples: Samples
     asked = [prompts[k] for k in own]
     count = len(samples.response_ids) // len(asked)
     rewards, attributes = judge(state.task, state.tokenizer, asked, samples, count)
-    read = read_by_oracle(config, state, asked, samples, count)
+    read = read_by_oracle(state, asked, samples, count)
     question = question_of(state, asked, read)
     return oracle_scores(ask(config.oracle, rewards, attributes=attributes, **question).preferences)
 
 
-def read_by_oracle(config, state: State, prompts: list[str], samples: Samples, count: int) -> dict:
+def read_by_oracle(state: State, prompts: list[str], samples: Samples, count: int) -> dict:
     """What oracles that read the responses make of them: those of a fitted model (X, K), one's own (X, K, K)."""
     task, found = state.task, {}
-    if (learned := learned_rewards(config, task, state.tokenizer, prompts, samples, count)) is not None:
+    if (learned := learned_rewards(task, state.tokenizer, prompts, samples, count)) is not None:
         found["learned"] = learned
     if task.oracle is not None:
-        found["own"] = own_preferences(task.oracle, state.tokenizer, prompts, [(samples, count)])
+        found["answered"] = own_preferences(task.oracle, state.tokenizer, prompts, [(samples, count)])
     return found
 
 
@@ -283,7 +283,7 @@ def collect_set(config, state: State, *, offline: bool) -> PairSet:
         samples = draw(config, state, prompts)
     asked = [prompts[k] for k in own]
     rewards, attributes = judge(state.task, state.tokenizer, asked, samples, count)
-    read = read_by_oracle(config, state, asked, samples, count)
+    read = read_by_oracle(state, asked, samples, count)
     table = {".reward": rewards} | {f".{name}": values for name, values in read.items()}
     attributes = state.processes.whole(own, attributes | table)
     rewards, *answers = (attributes.pop(name) for name in table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from pathlib import Path
@@ -19,7 +18,7 @@ from rsail.training.checkpoint import read_run
 from rsail.training.config import OnlineConfig, build
 from rsail.training.measures import check_finite, judge, learned_rewards, mean, pair_losses, step_table
 from rsail.training.memory import EVALUATION, settings_named
-from rsail.training.own_oracle import Oracle, oracle_identity, own_preferences
+from rsail.training.own_oracle import Oracle, oracle_identity, own_preferences, with_oracle
 from rsail.training.processes import ALONE, Processes, check_shares, make_accelerator, make_processes
 from rsail.training.reward_model import load_reward_model
 from rsail.training.sharding import gathered
@@ -56,7 +55,8 @@ def evaluate(run: str | Path, *, oracle: Oracle | None = None, output: str | Pat
     policy, reference, tokenizer = _load_policies(
         config, record["reference"], run / "model", accelerator.device
     )
-    task = dataclasses.replace(load_task(config.task, eval_prompts=config.evaluation_prompts), oracle=oracle)
+    task = load_task(config.task, eval_prompts=config.evaluation_prompts, tokenizer=tokenizer)
+    task = with_oracle(task, oracle)
     if task.reward_digest != record.get("reward"):
         raise ValueError(
             f"task.prompts.reward_model must be the one that the run asked, got other weights in "
@@ -106,7 +106,7 @@ def evaluate_policy(
     every evaluation, where the oracle prefers one of a pair; ``objective/kl_forward`` is KL(pi_ref || pi) from them.
     ``robust/certificate_gap`` is L^W_rho(P_obs) - L_SAIL(P*), not negative when the oracle is within rho of the truth.
     An oracle that drifts is that of the last step, in every evaluation: those of one run compare policies, not oracles.
-    ``proxy/reward`` is the reward of the oracle's reward model, where it has one.
+    ``proxy/reward`` is the reward by which the oracle compares, where it does not know the true one.
 
     Raises `FloatingPointError` naming the metrics that are not finite.
     """
@@ -120,7 +120,7 @@ def evaluate_policy(
         tokens, ref_tokens = (response_log_probs(model, *samples) for model in (policy, reference))
         judged = judge(task, tokenizer, asked, samples, RESPONSES, alone)
         rows = step_table(samples, tokens, ref_tokens, *judged, tokenizer.eos_token_id, RESPONSES)
-        learned = learned_rewards(config, task, tokenizer, asked, samples, RESPONSES)
+        learned = learned_rewards(task, tokenizer, asked, samples, RESPONSES)
         return processes.whole(share.rows, rows if learned is None else rows | {"learned": learned})
 
     of_own, of_other = table(own, ROWS_ALONE), table(other)
@@ -135,7 +135,7 @@ def evaluate_policy(
     own_answer = {}
     if task.oracle is not None:
         answers = own_preferences(task.oracle, tokenizer, asked, [(own, RESPONSES), (other, RESPONSES)])
-        own_answer = processes.whole(share.rows, {"own": answers})
+        own_answer = processes.whole(share.rows, {"answered": answers})
 
     # One question to the oracle for all of a prompt's responses, the policy's first, the reference's behind them.
     scores = np.concatenate([ratio, ref_ratio], axis=1)

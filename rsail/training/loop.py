@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import time
 from functools import partial
@@ -48,7 +47,7 @@ from rsail.training.logs import check_logs, evaluates, log_digests
 from rsail.training.measures import check_finite, judge, mean, step_metrics, step_table
 from rsail.training.memory import EVALUATION, FIT, STEP, STORED, settings_named
 from rsail.training.objective import online_loss
-from rsail.training.own_oracle import Oracle, oracle_identity
+from rsail.training.own_oracle import Oracle, oracle_identity, with_oracle
 from rsail.training.processes import check_shares, make_accelerator, make_processes
 from rsail.training.reward_model import load_reward_model, make_reward_model
 from rsail.training.sharding import Whole, shard, take_over, whole
@@ -98,8 +97,8 @@ def train(
     alone = processes.count == 1 and config.policy.sharding != "none"
     require(not alone, "policy.sharding", config.policy.sharding, "'none' in one process")
     policy, tokenizer = load_model(config.model)
-    task = load_task(config.task, eval_prompts=config.evaluation_prompts)
-    task = dataclasses.replace(task, oracle=oracle)
+    task = load_task(config.task, eval_prompts=config.evaluation_prompts, tokenizer=tokenizer)
+    task = with_oracle(task, oracle)
     check_task(config, task)
     check_prompts(policy, tokenizer, task.train_prompts + task.eval_prompts, config.max_new_tokens)
     settings = {k: v for k, v in config.to_dict().items() if k != "output_dir"}
@@ -252,7 +251,7 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
     clock.lap("forward")
 
     rewards, attributes = judge(state.task, state.tokenizer, batch.own_prompts, samples, count)
-    read = read_by_oracle(config, state, batch.own_prompts, samples, count)
+    read = read_by_oracle(state, batch.own_prompts, samples, count)
     tokens, ref_tokens = tokens[:compared], ref_tokens[:compared]
     of_tokens = _alike(config, state, tokens, tokens - ref_tokens, samples.response_mask)
     parts = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ import numpy as np
 from rsail.checks import finite, require
 from rsail.files import text_digest
 from rsail.oracles import OracleConfig
+from rsail.tasks import Task
 from rsail.training.measures import decode
 
 # oracle(prompts, first, second): the probability, (N,), that the first response is preferred to the second.
@@ -42,6 +44,11 @@ def oracle_identity(config, oracle: Oracle | None) -> str | None:
     known = isinstance(digest, str) and digest
     require(bool(known), "oracle", oracle, "a function of a file, or an object with a text `digest`")
     return f"{named.__qualname__} {digest}"
+
+
+def with_oracle(task: Task, oracle: Oracle | None) -> Task:
+    """`task` with `oracle`, which then takes the place of whatever the task's own comparisons are made by."""
+    return task if oracle is None else dataclasses.replace(task, oracle=oracle, learned=None)
 
 
 def own_preferences(oracle: Oracle, tokenizer, prompts: list[str], drawn: list[tuple]) -> np.ndarray:

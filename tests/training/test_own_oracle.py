@@ -155,8 +155,8 @@ def test_what_would_not_be_known_again_is_refused_before_any_work(settings, tmp_
 
 def test_an_answer_from_outside_replaces_the_kind_and_is_measured_against_the_truth():
     own = np.array([[[0.5, 0.2, 0.2], [0.8, 0.5, 0.9], [0.8, 0.1, 0.5]]])
-    answer = ask(OracleConfig(), REWARDS, own=own)
+    answer = ask(OracleConfig(), REWARDS, answered=own)
     assert np.array_equal(answer.preferences, own) and np.array_equal(answer.truth, truth(REWARDS))
     assert answer.deviation == pytest.approx(abs(own - truth(REWARDS)).max())
-    with pytest.raises(ValueError, match=r"own\.shape must be \(1, 3, 3\)"):
-        ask(OracleConfig(), REWARDS, own=own[:, :2])
+    with pytest.raises(ValueError, match=r"answered\.shape must be \(1, 3, 3\)"):
+        ask(OracleConfig(), REWARDS, answered=own[:, :2])

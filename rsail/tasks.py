@@ -63,6 +63,8 @@ class Task:
     maps the name of each spurious attribute to its values, (N,); `groups(prompts)` maps the name of each group of
     prompts to its members, (N,) bool. `learned(prompts, responses)` is that by which an oracle compares that does not
     know r*, (N,) in the same units; None where it does. An oracle of kind reward_model has one that the run fits.
+    `oracle(prompts, first, second)` is one of the user's own, the probability that the first response is preferred to
+    the second, (N,), in place of what the configuration says.
     """
 
     train_prompts: list[str]
@@ -71,6 +73,7 @@ class Task:
     attributes: Callable[[list[str]], dict[str, np.ndarray]]
     groups: Callable[[list[str]], dict[str, np.ndarray]]
     learned: Callable[[list[str], list[str]], np.ndarray] | None = None
+    oracle: Callable[[list[str], list[str], list[str]], np.ndarray] | None = None
     reward_digest: str | None = None  # identity of a reward that is a model, kept through resume
 
 

@@ -134,6 +134,7 @@ def ask(
     prompts: Sequence[str] | None = None,
     progress: float = 1.0,
     learned=None,
+    answered=None,
 ) -> Answer:
     """Preferences of the oracle `config` over K responses to each of X prompts, and their deviation.
 
@@ -141,9 +142,19 @@ def ask(
     ``cyclic``); `pair_scores` (X, K, K) is the current policy's h (needed by ``worst_case``); `prompts` are the X texts
     (``groups``); `progress` in [0, 1] is the share of the run that is over (``drift``); `learned` (X, K) are the
     rewards by which an oracle compares that does not know the true ones (needed by ``reward_model``); any other kind is
-    then wrong on top of that. Raises ValueError for what is missing or does not fit.
+    then wrong on top of that. `answered` (X, K, K) is what an oracle of the user's has said, in place of an answer by
+    `config`. Raises ValueError for what is missing or does not fit.
     """
     true = truth(rewards)
+    if answered is not None:
+        answered = finite("answered", answered)
+        require(
+            answered.shape == true.shape,
+            "answered.shape",
+            answered.shape,
+            f"{true.shape}, as the rewards say",
+        )
+        return Answer(answered, true, sup_deviation(answered, true))
     own = true if learned is None else truth(finite("learned", learned))
     kind, strength = config.kind, config.strength
     if kind in ("bias", "groups", "drift", "cyclic"):

@@ -14,6 +14,7 @@ from rsail.lm import Samples, Share, encode_prompts, sample
 from rsail.oracles import ask, draw_labels, draw_rankings, oracle_scores, rank
 from rsail.training.measures import judge, learned_rewards
 from rsail.training.options import EXTRA_FROM, POLICY_GRADIENTS, loss_kind, stored_count
+from rsail.training.own_oracle import own_preferences
 from rsail.training.sharding import gathered
 from rsail.training.uncertainty import observe, response_features, uncertainty
 
@@ -172,14 +173,24 @@ def _candidate_scores(config, state: State, prompts: list[str], samples: Samples
     asked = [prompts[k] for k in own]
     count = len(samples.response_ids) // len(asked)
     rewards, attributes = judge(state.task, state.tokenizer, asked, samples, count)
-    learned = learned_rewards(state.task, state.tokenizer, asked, samples, count)
-    question = question_of(state, asked, learned)
+    read = read_by_oracle(state, asked, samples, count)
+    question = question_of(state, asked, read)
     return oracle_scores(ask(config.oracle, rewards, attributes=attributes, **question).preferences)
 
 
-def question_of(state: State, prompts: list[str], learned: np.ndarray | None) -> dict:
+def read_by_oracle(state: State, prompts: list[str], samples: Samples, count: int) -> dict:
+    """What oracles that read the responses make of them: those of a fitted model (X, K), one's own (X, K, K)."""
+    task, found = state.task, {}
+    if (learned := learned_rewards(task, state.tokenizer, prompts, samples, count)) is not None:
+        found["learned"] = learned
+    if task.oracle is not None:
+        found["answered"] = own_preferences(task.oracle, state.tokenizer, prompts, [(samples, count)])
+    return found
+
+
+def question_of(state: State, prompts: list[str], read: dict) -> dict:
     """What an oracle may ask for besides rewards, attributes and the policy's h."""
-    return {"prompts": prompts, "progress": state.progress, "learned": learned}
+    return {"prompts": prompts, "progress": state.progress, **read}
 
 
 def accept(scores: np.ndarray, beta: float, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -272,11 +283,12 @@ def collect_set(config, state: State, *, offline: bool) -> PairSet:
         samples = draw(config, state, prompts)
     asked = [prompts[k] for k in own]
     rewards, attributes = judge(state.task, state.tokenizer, asked, samples, count)
-    learned = learned_rewards(state.task, state.tokenizer, asked, samples, count)
-    table = attributes | {".reward": rewards} | ({} if learned is None else {".learned": learned})
-    attributes = state.processes.whole(own, table)
-    rewards, learned = attributes.pop(".reward"), attributes.pop(".learned", None)
-    answer = ask(config.oracle, rewards, attributes=attributes, **question_of(state, prompts, learned))
+    read = read_by_oracle(state, asked, samples, count)
+    table = {".reward": rewards} | {f".{name}": values for name, values in read.items()}
+    attributes = state.processes.whole(own, attributes | table)
+    rewards, *answers = (attributes.pop(name) for name in table)
+    question = question_of(state, prompts, dict(zip(read, answers, strict=True)))
+    answer = ask(config.oracle, rewards, attributes=attributes, **question)
     labels = "drawn" if config.labels == "policy" else config.labels
     rng = state.generators["offline" if offline else "labels"]
     targets = make_targets(config, answer.preferences, None, rng, labels=labels)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from rsail.checks import require
 from rsail.files import write_atomically
 from rsail.lm import Samples, Share, encode_prompts, fingerprint, load_model, response_log_probs, sample
 from rsail.oracles import ask
@@ -17,6 +18,7 @@ from rsail.training.checkpoint import read_run
 from rsail.training.config import OnlineConfig, build
 from rsail.training.measures import check_finite, judge, learned_rewards, mean, pair_losses, step_table
 from rsail.training.memory import EVALUATION, settings_named
+from rsail.training.own_oracle import Oracle, oracle_identity, own_preferences, with_oracle
 from rsail.training.processes import ALONE, Processes, check_shares, make_accelerator, make_processes
 from rsail.training.reward_model import load_reward_model
 from rsail.training.sharding import gathered
@@ -27,15 +29,19 @@ ROWS_ALONE = 8  # responses judged a second time, alone, in each evaluation
 SEED = 20260224
 
 
-def evaluate(run: str | Path, *, output: str | Path | None = None) -> dict:
+def evaluate(run: str | Path, *, oracle: Oracle | None = None, output: str | Path | None = None) -> dict:
     """Evaluate the trained model of the folder `run` on held-out prompts; written to ``evaluation.json`` there.
 
+    A run with an `oracle` of its own (see `rsail.training.train`) is evaluated with the same one.
+
     Raises `FileNotFoundError` when `run` is not the folder of a finished run, `ValueError` when its reference is
-    not the model that the run started from.
+    not the model that the run started from, or its oracle another one.
     """
     run = Path(run)
     record = read_run(run)
     config = build(OnlineConfig, {**record["config"], "output_dir": str(run)})
+    found = oracle_identity(config, oracle)
+    require(found == record.get("oracle"), "oracle", found, f"that of the run, {record.get('oracle')}")
     if not (run / "model").is_dir():
         raise FileNotFoundError(
             f"run must be finished, got {run} without model/; continue it with train --resume"
@@ -50,6 +56,7 @@ def evaluate(run: str | Path, *, output: str | Path | None = None) -> dict:
         config, record["reference"], run / "model", accelerator.device
     )
     task = load_task(config.task, eval_prompts=config.evaluation_prompts, tokenizer=tokenizer)
+    task = with_oracle(task, oracle)
     if task.reward_digest != record.get("reward"):
         raise ValueError(
             f"task.prompts.reward_model must be the one that the run asked, got other weights in "
@@ -125,6 +132,11 @@ def evaluate_policy(
     )
     ratio, ref_ratio = (t["log_prob"] - t["ref_log_prob"] for t in (of_own, of_other))
 
+    own_answer = {}
+    if task.oracle is not None:
+        answers = own_preferences(task.oracle, tokenizer, asked, [(own, RESPONSES), (other, RESPONSES)])
+        own_answer = processes.whole(share.rows, {"answered": answers})
+
     # One question to the oracle for all of a prompt's responses, the policy's first, the reference's behind them.
     scores = np.concatenate([ratio, ref_ratio], axis=1)
     answer = ask(
@@ -134,6 +146,7 @@ def evaluate_policy(
         pair_scores=scores[:, :, None] - scores[:, None, :],
         prompts=prompts,
         learned=None if learned is None else np.concatenate([learned, ref_learned], axis=1),
+        **own_answer,
     )
     first, second = np.triu_indices(RESPONSES, 1)
     pair_score = ratio[:, first] - ratio[:, second]

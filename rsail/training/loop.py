@@ -39,14 +39,15 @@ from rsail.training.checkpoint import (
     open_run,
     save_checkpoint,
 )
-from rsail.training.collection import batch_targets, collect, question_of
+from rsail.training.collection import batch_targets, collect, question_of, read_by_oracle
 from rsail.training.config import OnlineConfig
 from rsail.training.context import Tokens, batch_context, check_task, embedded
 from rsail.training.evaluation import evaluate_policy
 from rsail.training.logs import check_logs, evaluates, log_digests
-from rsail.training.measures import check_finite, judge, learned_rewards, mean, step_metrics, step_table
+from rsail.training.measures import check_finite, judge, mean, step_metrics, step_table
 from rsail.training.memory import EVALUATION, FIT, STEP, STORED, settings_named
 from rsail.training.objective import online_loss
+from rsail.training.own_oracle import Oracle, oracle_identity, with_oracle
 from rsail.training.processes import check_shares, make_accelerator, make_processes
 from rsail.training.reward_model import load_reward_model, make_reward_model
 from rsail.training.sharding import Whole, shard, take_over, whole
@@ -61,8 +62,20 @@ from rsail.training.state import (
 )
 
 
-def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None = None) -> Path:
+def train(
+    config: OnlineConfig,
+    *,
+    oracle: Oracle | None = None,
+    resume: bool = False,
+    progress: bool | None = None,
+) -> Path:
     """Train `config.model` online against `config.oracle`; returns the folder of the run.
+
+    `oracle(prompts, first, second)` is an oracle of one's own in place of that of the configuration, which must be the
+    default: the probability (N,) that the first of two responses to a prompt is preferred, asked once for each pair.
+    It is a function of a file, or an object with a text `digest`; ``run.json`` keeps its name and the SHA-256 of its
+    source or that digest, and a run goes on with the same one only. The task's reward stays the truth r* that it is
+    measured against.
 
     The folder holds ``run.json`` (configuration, reference, prompts, versions), ``metrics.jsonl`` (one line per
     step), ``rounds.jsonl`` (hashes of the reference and of stored pairs), ``evaluations.jsonl``, ``timings.jsonl``,
@@ -77,7 +90,7 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
     passed on as it is, and it is given all the time that it takes: code that asks another machine must have a time
     limit of its own.
     """
-    folder = Path(config.output_dir)
+    folder, own_oracle = Path(config.output_dir), oracle_identity(config, oracle)
     accelerator = make_accelerator()  # `online_step` lowers the precision where it is asked to
     processes = make_processes(accelerator)
     check_shares(config, processes)
@@ -85,6 +98,7 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
     require(not alone, "policy.sharding", config.policy.sharding, "'none' in one process")
     policy, tokenizer = load_model(config.model)
     task = load_task(config.task, eval_prompts=config.evaluation_prompts, tokenizer=tokenizer)
+    task = with_oracle(task, oracle)
     check_task(config, task)
     check_prompts(policy, tokenizer, task.train_prompts + task.eval_prompts, config.max_new_tokens)
     settings = {k: v for k, v in config.to_dict().items() if k != "output_dir"}
@@ -93,6 +107,7 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
         "reference": fingerprint(policy),
         "prompts": text_digest(task.train_prompts + task.eval_prompts),
         "reward": task.reward_digest,
+        "oracle": own_oracle,
     }
     models = policy_and_reference(config, policy.to(accelerator.device))
     with contextlib.ExitStack() as held:
@@ -236,7 +251,7 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
     clock.lap("forward")
 
     rewards, attributes = judge(state.task, state.tokenizer, batch.own_prompts, samples, count)
-    learned = learned_rewards(state.task, state.tokenizer, batch.own_prompts, samples, count)
+    read = read_by_oracle(state, batch.own_prompts, samples, count)
     tokens, ref_tokens = tokens[:compared], ref_tokens[:compared]
     of_tokens = _alike(config, state, tokens, tokens - ref_tokens, samples.response_mask)
     parts = [
@@ -250,7 +265,7 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
     table = state.processes.whole(
         own,
         step_table(samples, tokens, ref_tokens, rewards, attributes, state.tokenizer.eos_token_id, count)
-        | ({} if learned is None else {"learned": learned})
+        | {f"read/{name}": values for name, values in read.items()}
         | {f"with_graph/{k}": part.detach().cpu().numpy() for k, part in enumerate(parts)},
     )
     log_probs, ref_log_probs, further, ref_further, *of_tokens = (
@@ -261,7 +276,7 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
     if not np.isfinite(scores).all():  # before the oracle takes them for a wrong argument
         raise NotFinite("log-ratios of the policy must be finite")
     pair_scores = scores[:, :, None] - scores[:, None, :]
-    question = question_of(state, batch.prompts, table.pop("learned", None))
+    question = question_of(state, batch.prompts, {name: table.pop(f"read/{name}") for name in read})
     answer = ask(config.oracle, table["reward"], attributes=attributes, pair_scores=pair_scores, **question)
     targets = batch_targets(config, state, batch, answer.preferences, pair_scores)
     clock.lap("oracle")
@@ -276,8 +291,8 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
     state.optimizer.zero_grad()
     clock.lap("update")
     metrics = step_metrics(config, table, answer)
-    if (learned := question["learned"]) is not None:
-        metrics["proxy/reward"] = mean(learned)
+    if "learned" in question:
+        metrics["proxy/reward"] = mean(question["learned"])
     return {"loss": loss.item(), "grad_norm": float(whole(grad_norm)), **measures, **metrics}, clock.seconds
 
 

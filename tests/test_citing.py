@@ -33,7 +33,13 @@ def test_the_citation_is_valid(citation):
 
 @pytest.mark.parametrize(
     "change",
-    [{"license": "Apache"}, {"authors": []}, {"type": "compendium"}, {"date-released": "2026-13"}, {"year": "2026"}],
+    [
+        {"license": "Apache"},
+        {"authors": []},
+        {"type": "compendium"},
+        {"date-released": "2026-13"},
+        {"year": "2026"},
+    ],
 )
 def test_a_wrong_citation_is_noticed(citation, change):
     with pytest.raises(jsonschema.ValidationError):
@@ -55,7 +61,9 @@ def test_the_archive_says_what_the_citation_says(citation, archive):
     assert archive["upload_type"] == citation["type"] == "software"
     assert archive["title"] == citation["title"] and archive["license"] == citation["license"]
     assert archive["keywords"] == citation["keywords"]
-    assert [entry["name"] for entry in archive["creators"]] == [entry["name"] for entry in citation["authors"]]
+    assert [entry["name"] for entry in archive["creators"]] == [
+        entry["name"] for entry in citation["authors"]
+    ]
     (related,) = archive["related_identifiers"]
     assert related["identifier"] == "arXiv:2602.20457" == citation["references"][0]["notes"]
     assert "Apache License" in (ROOT / "LICENSE").read_text()

@@ -194,9 +194,13 @@ def _pack(root: Path, names: list[str], prefix: str, seconds: int, path: Path) -
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m rsail.study.release", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m rsail.study.release", description=__doc__.splitlines()[0]
+    )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--output", metavar="FOLDER", help="write the archive of the clean checkout into FOLDER")
+    what.add_argument(
+        "--output", metavar="FOLDER", help="write the archive of the clean checkout into FOLDER"
+    )
     what.add_argument("--verify", metavar="ARCHIVE", help="unpack ARCHIVE, check its sums and run its tests")
     parser.add_argument(
         "--tests", nargs="+", metavar="PATH", help="with --verify: the tests to run (default: all of them)"

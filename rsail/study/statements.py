@@ -64,7 +64,9 @@ def notebook_seconds() -> dict[str, float]:
         if "data" in output
     ]
     (table,) = (text for text in outputs if _TIME_COLUMN in text)
-    header, _, *lines = ([entry.strip() for entry in line.strip("|").split("|")] for line in table.splitlines())
+    header, _, *lines = (
+        [entry.strip() for entry in line.strip("|").split("|")] for line in table.splitlines()
+    )
     return {line[0].split("]")[0].strip("["): float(line[header.index(_TIME_COLUMN)]) for line in lines}
 
 
@@ -78,7 +80,11 @@ def measured_times() -> str:
     return markdown_table(
         [
             ("`quick`", quick, "table of notebook 00"),
-            ("`full` with `retrain`", f"the study of notebook 08: {_minutes('biased_oracle')}", "its result files"),
+            (
+                "`full` with `retrain`",
+                f"the study of notebook 08: {_minutes('biased_oracle')}",
+                "its result files",
+            ),
             ("`gpu`", _minutes("gpu"), "its result files"),
         ],
         ("profile", "measured", "from"),

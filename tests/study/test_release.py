@@ -25,7 +25,12 @@ def checkout(tmp_path_factory):
     root = tmp_path_factory.mktemp("checkout")
     shutil.copytree(ROOT / "rsail", root / "rsail", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "tests" / "exact").mkdir(parents=True)
-    tests = ("tests/conftest.py", "tests/exact/__init__.py", "tests/exact/problems.py", "tests/exact/test_gini.py")
+    tests = (
+        "tests/conftest.py",
+        "tests/exact/__init__.py",
+        "tests/exact/problems.py",
+        "tests/exact/test_gini.py",
+    )
     for name in (*tests, "pyproject.toml", ".gitignore"):
         shutil.copy(ROOT / name, root / name)
     # Passes only where the sources beside the tests are the ones imported.
@@ -84,7 +89,9 @@ def test_what_is_in_it(unpacked, checkout):
 def test_a_changed_checkout_is_refused_naming_the_file(checkout, tmp_path):
     (checkout / "new.txt").write_text("new")
     try:
-        with pytest.raises(release.ReleaseError, match=r"clean checkout, got 1 changed or new files: new\.txt"):
+        with pytest.raises(
+            release.ReleaseError, match=r"clean checkout, got 1 changed or new files: new\.txt"
+        ):
             release.make_archive(tmp_path / "out", checkout)
     finally:
         (checkout / "new.txt").unlink()

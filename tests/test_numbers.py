@@ -32,6 +32,7 @@ BY_HAND = {
 NAMES = {
     r"arXiv 2602\.20457": "the paper",
     r"Apache-2\.0": "license",
+    r"SHA-256": "checksum",
     r"Algorithm 1\b": "the paper's number",
     r"Assumption 1\b": "the paper's number",
     r"version 1\.1\b": "of ACM's badges",

@@ -85,9 +85,10 @@ INCOMPLETE = (
 
 def errata_list() -> str:
     """Both lists in Markdown, each entry with the cell that shows it."""
-    return "\n".join(
-        ["Wrong as printed, none of which changes a result:", "", *map(_line, WRONG), ""]
-        + ["Incomplete, or weaker than need be:", "", *map(_line, INCOMPLETE)]
+    wrong, incomplete = ("\n".join(map(_line, entries)) for entries in (WRONG, INCOMPLETE))
+    return (
+        f"Wrong as printed, none of which changes a result:\n\n{wrong}\n\n"
+        f"Incomplete, or weaker than need be:\n\n{incomplete}"
     )
 
 

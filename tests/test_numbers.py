@@ -25,8 +25,9 @@ BY_HAND = {
     r"3 to 5 minutes on 2 cores, installation included": "make reproduce on a free machine with two cores",
     r"7 to 11 minutes": "make test on a free machine with two cores",
     r"10 to 20 minutes": "make results on a free machine with two cores",
+    r"15 to 60 minutes each on two cores, a run takes about 20 s": "the sweeps of notebook 09b, as read off",
     r"5 to 10 minutes": "rsail bench on a machine with two cores",
-    r"does everything run again here\? \| 2 \|": "minutes to read notebook 00, which no list holds",
+    r"\[00 Reproduce\] \| does everything run again here\? \| 2 \|": "minutes to read notebook 00, which no list holds",
 }
 # Names that contain digits.
 NAMES = {

@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: reproduce test notebooks results claims model mutants mutation-score lint clean
+.PHONY: reproduce test notebooks results claims model release mutants mutation-score lint clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -45,6 +45,10 @@ claims: $(VENV)/.installed
 model: $(VENV)/.installed
 	rm -rf build/model
 	$(BIN)/python -m rsail pretrain --output build/model
+
+## The release archive of a clean checkout, into build/release; `python -m rsail.study.release --verify` checks one.
+release: $(VENV)/.installed
+	$(BIN)/python -m rsail.study.release --output build/release
 
 ## Check that the test suite notices what it must: each constant halved, each sign flipped, a digit changed.
 mutants: $(VENV)/.installed

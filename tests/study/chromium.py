@@ -66,13 +66,19 @@ class Browser:
             until = None if name == until else until
             failed = name in ("Runtime.exceptionThrown", "Network.loadingFailed")
             entry = what.get("entry", {})
-            if failed or entry.get("level") == "error" or (name, what.get("type")) == ("Runtime.consoleAPICalled", "error"):
+            if (
+                failed
+                or entry.get("level") == "error"
+                or (name, what.get("type")) == ("Runtime.consoleAPICalled", "error")
+            ):
                 self.problems.append(json.dumps(what)[:300])
         return answer
 
     def open(self, path, width, dark=False):
         """Load a page `width` pixels wide."""
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        self.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
+        )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
         self.send("Page.navigate", until="Page.loadEventFired", url=Path(path).resolve().as_uri())

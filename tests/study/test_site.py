@@ -2,6 +2,7 @@
 
 import re
 
+import chromium
 import pytest
 
 from rsail.study.figures import FIGURES
@@ -12,7 +13,6 @@ from rsail.study.site import docstrings, links, reference
 from rsail.study.site.book import build
 from rsail.study.site.mathematics import mathml
 from rsail.study.site.text import Renderer, render
-from tests.study import chromium
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +33,18 @@ def test_every_link_leads_somewhere_and_nothing_is_loaded_from_elsewhere(site):
 
 
 def test_the_link_checker_finds_what_is_broken(tmp_path):
-    (tmp_path / "a.html").write_text('<a href="b.html">b</a><a href="#x">x</a><img src="https://e.org/i.png">')
+    (tmp_path / "a.html").write_text(
+        '<a href="b.html">b</a><a href="#x">x</a><img src="https://e.org/i.png">'
+    )
     (tmp_path / "a.css").write_text("@import 'x.css';")
     found = "\n".join(links.problems(tmp_path))
-    for problem in ("b.html leads nowhere", "#x has no such anchor", "no alternative text", "loads https", "a.css"):
+    for problem in (
+        "b.html leads nowhere",
+        "#x has no such anchor",
+        "no alternative text",
+        "loads https",
+        "a.css",
+    ):
         assert problem in found
 
 
@@ -90,7 +98,9 @@ def test_an_equation_that_cannot_be_read_is_named():
 
 def test_headings_have_the_anchors_of_github():
     renderer = Renderer(lambda url: url)
-    html = render("## Every claim, and more\n\n## Every claim, and more\n\n| a |\n| --- |\n| $|x|$ |\n", renderer)
+    html = render(
+        "## Every claim, and more\n\n## Every claim, and more\n\n| a |\n| --- |\n| $|x|$ |\n", renderer
+    )
     assert 'id="every-claim-and-more"' in html and 'id="every-claim-and-more-1"' in html
 
 
@@ -100,11 +110,18 @@ def test_docstrings_become_lists():
     assert "<dt><code>a : int</code></dt><dd><p>What &lt; it is.</p></dd>" in html
 
 
-@pytest.mark.skipif(chromium.find() is None, reason="there is no Chromium (in PATH, of playwright, or as CHROMIUM)")
+@pytest.mark.skipif(
+    chromium.find() is None, reason="there is no Chromium (in PATH, of playwright, or as CHROMIUM)"
+)
 def test_in_a_browser_equations_are_drawn_nothing_overflows_and_the_console_is_silent(site, tmp_path):
     browser = chromium.Browser(chromium.find(), tmp_path)
     try:
-        for path in [site / "index.html", site / "reproducing.html", *site.glob("[!f]*/*.html"), site / "figures/index.html"]:
+        for path in [
+            site / "index.html",
+            site / "reproducing.html",
+            *site.glob("[!f]*/*.html"),
+            site / "figures/index.html",
+        ]:
             for width in (390, 1280):
                 browser.open(path, width)
                 assert browser.evaluate("document.documentElement.scrollWidth") <= width, (path, width)

@@ -11,8 +11,12 @@ from rsail.study.site.book import build
 
 def main(arguments: list[str] | None = None) -> int:
     """Build the site; 2 after a message if an argument is bad."""
-    parser = argparse.ArgumentParser(prog="rsail.study.site", description="Build the compendium as a static site.")
-    parser.add_argument("--output", type=Path, default=BUILD_DIR / "site", help="its folder (default build/site)")
+    parser = argparse.ArgumentParser(
+        prog="rsail.study.site", description="Build the compendium as a static site."
+    )
+    parser.add_argument(
+        "--output", type=Path, default=BUILD_DIR / "site", help="its folder (default build/site)"
+    )
     output = parser.parse_args(arguments).output
     start = time.perf_counter()
     try:

@@ -136,13 +136,17 @@ def build(output: str | Path, notebooks: Iterable[str] = ALL_NOTEBOOKS) -> int:
     output, notebooks = Path(output), list(notebooks)
     for name in notebooks:
         checks.one_of("notebooks", name, ALL_NOTEBOOKS)
-    ours = not output.exists() or (output.is_dir() and ((output / MARK).exists() or not any(output.iterdir())))
+    ours = not output.exists() or (
+        output.is_dir() and ((output / MARK).exists() or not any(output.iterdir()))
+    )
     checks.require(ours, "output", str(output), "an empty folder or one that holds a site")
     if output.exists():
         shutil.rmtree(output)
     output.mkdir(parents=True)
     (output / MARK).touch()
-    (output / "site.css").write_text((HERE / "site.css").read_text(encoding="utf-8") + _code_colors(), "utf-8")
+    (output / "site.css").write_text(
+        (HERE / "site.css").read_text(encoding="utf-8") + _code_colors(), "utf-8"
+    )
     book = Book(output, notebooks)
     book.text_page("README.md", "index.html")
     book.text_page("REPRODUCING.md", "reproducing.html")

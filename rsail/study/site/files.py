@@ -94,7 +94,9 @@ def _place(path: str) -> str:
 
 def _children(path: str) -> list[str]:
     hidden = ("__pycache__", ".")
-    return sorted(f"{path}/{child.name}" for child in (ROOT / path).iterdir() if not child.name.startswith(hidden))
+    return sorted(
+        f"{path}/{child.name}" for child in (ROOT / path).iterdir() if not child.name.startswith(hidden)
+    )
 
 
 def _listing(path: str, place: str) -> str:
@@ -108,4 +110,6 @@ def _listing(path: str, place: str) -> str:
 def _source(source: Path) -> str:
     path = source.relative_to(ROOT).as_posix()
     formatter = HtmlFormatter(linenos="inline", lineanchors="L", anchorlinenos=True, wrapcode=True)
-    return f"<h1>{escape(path)}</h1>\n" + highlight(source.read_text(encoding="utf-8"), PythonLexer(), formatter)
+    return f"<h1>{escape(path)}</h1>\n" + highlight(
+        source.read_text(encoding="utf-8"), PythonLexer(), formatter
+    )

@@ -38,7 +38,9 @@ class Page(HTMLParser):
 
 def problems(site: Path) -> list[str]:
     """One line per broken link, missing anchor, image without text, and resource loaded from elsewhere."""
-    pages = {path.relative_to(site).as_posix(): Page(path.read_text("utf-8")) for path in site.rglob("*.html")}
+    pages = {
+        path.relative_to(site).as_posix(): Page(path.read_text("utf-8")) for path in site.rglob("*.html")
+    }
     found = []
     for name, page in sorted(pages.items()):
         found += [f"{name}: an image has no alternative text"] * page.images_without_text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache
 from html import escape
 
 from latex2mathml.converter import convert
@@ -11,7 +11,7 @@ from latex2mathml.converter import convert
 from rsail import checks
 
 
-@lru_cache(maxsize=None)
+@cache
 def mathml(latex: str, *, block: bool = False) -> str:
     r"""A `<math>` element; its attribute `alttext` keeps the LaTeX.
 

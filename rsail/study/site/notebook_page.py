@@ -119,7 +119,9 @@ def to_html(found: list[Block], renderer: Renderer, figure, pictures: Pictures) 
 
 
 def _code(block: Block) -> str:
-    statements = [line for line in block.content.splitlines() if line and not line.startswith((" ", "#", ")"))]
+    statements = [
+        line for line in block.content.splitlines() if line and not line.startswith((" ", "#", ")"))
+    ]
     setup = all(line.startswith(("import ", "from ")) for line in statements)
     html = highlight(block.content, PythonLexer(), HtmlFormatter(wrapcode=True))
     label = f"[{block.count}]" if block.count else "not executed"

@@ -92,7 +92,7 @@ def _entry(p: Public, address) -> str:
         body = _class(p)
     else:
         body = _constant(p)
-    return f"{head}\n<p class=\"module\">in <code>{p.module}</code></p>\n{body}</section>"
+    return f'{head}\n<p class="module">in <code>{p.module}</code></p>\n{body}</section>'
 
 
 def _python(code: str) -> str:

@@ -182,4 +182,5 @@ def _link(address: str, what: str, name: str = "") -> str:
 def _code_colors() -> str:
     light = HtmlFormatter(style="friendly").get_style_defs(".highlight")
     dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
-    return f"\n{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n.highlight {{ background: var(--panel); }}\n"
+    ours = ".highlight { background: var(--panel); }"
+    return f"\n{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n{ours}\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -14,11 +13,10 @@ from pydantic.dataclasses import dataclass as validated
 
 from rsail import language
 from rsail.checks import require
-from rsail.files import check_sums
 from rsail.prompts import PromptsConfig, read_prompts, surface_attributes
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 # A setting that is a path may be given as a pathlib.Path; it is kept as text, as files of settings have it.
 PathText = Annotated[
@@ -37,7 +35,11 @@ class TaskConfig:
     data: PathText = "stanfordnlp/imdb"
     """imdb: a hub name, or a folder that holds train.parquet and test.parquet; prompts: a hub name, folder or file."""
     rows: int = Field(2000, ge=20)
-    """imdb: reviews read from each split, prompts: rows read; drawn with the seed below."""
+    """imdb: reviews read from each split (those of the test split: half for the gold classifier, half for the
+    oracle's), prompts: rows read; drawn with the seed below."""
+    open_share: float = Field(0.0, ge=0, lt=1)
+    """imdb: share of the prompts on which gold reward and oracle have no preference; above 0 these prompts begin with
+    "Notes:" and the others with "Review:"."""
     train_prompts: int = Field(512, ge=1)
     """Distinct prompts that training draws from."""
     seed: int = Field(0, ge=0)
@@ -59,8 +61,8 @@ class Task:
     whatever else is among them (evaluations check some of them alone); what it raises ends the run, and it has all
     the time that it takes, so that one that asks another machine needs a time limit of its own. `attributes(responses)`
     maps the name of each spurious attribute to its values, (N,); `groups(prompts)` maps the name of each group of
-    prompts to its members, (N,) bool. `learned(prompts, responses)` is in place of the reward in the answers of an
-    oracle of kind reward_model, (N,); the run fits it.
+    prompts to its members, (N,) bool. `learned(prompts, responses)` is that by which an oracle compares that does not
+    know r*, (N,) in the same units; None where it does. An oracle of kind reward_model has one that the run fits.
     """
 
     train_prompts: list[str]
@@ -72,10 +74,21 @@ class Task:
     reward_digest: str | None = None  # identity of a reward that is a model, kept through resume
 
 
-def load_task(config: TaskConfig, *, eval_prompts: int) -> Task:
-    """Build the task of `config` with `eval_prompts` held-out prompts."""
-    kinds = {"language": _language_task, "imdb": _imdb_task, "prompts": _prompts_task}
-    return kinds[config.kind](config, eval_prompts)
+def load_task(
+    config: TaskConfig, *, eval_prompts: int, tokenizer: PreTrainedTokenizerBase | None = None
+) -> Task:
+    """Build the task of `config` with `eval_prompts` held-out prompts.
+
+    imdb cuts its prompts by the tokens of `tokenizer`, the policy's.
+    """
+    if config.kind == "language":
+        return _language_task(config, eval_prompts)
+    if config.kind == "prompts":
+        return _prompts_task(config, eval_prompts)
+    from rsail.imdb import imdb_task  # it builds on this module
+
+    require(tokenizer is not None, "tokenizer", tokenizer, "the policy's, for task.kind imdb")
+    return imdb_task(config, eval_prompts, tokenizer)
 
 
 def _language_task(config: TaskConfig, eval_prompts: int) -> Task:
@@ -94,115 +107,6 @@ def _language_task(config: TaskConfig, eval_prompts: int) -> Task:
         language.gold_reward,
         language.attributes,
         groups,
-    )
-
-
-def read_imdb(data: str, split: str, rows: int, seed: int) -> tuple[list[str], np.ndarray]:
-    """`rows` reviews of a split and their labels (1 positive, 0 negative), shuffled with `seed`.
-
-    `data` is a hub name, or a folder with ``<split>.parquet`` in the same columns and, best, their ``SHA256SUMS`` (made
-    by the program sha256sum): a file with a wrong bit may still be readable. Raises `FileNotFoundError` or
-    `ValueError` when the file is missing, damaged or has other columns.
-    """
-    folder = Path(data)
-    if folder.exists() or data.startswith((".", "/")):
-        table = _read_parquet(folder, split)
-    else:
-        import datasets  # here: a folder is read without it
-
-        datasets.disable_progress_bars()
-        table = datasets.load_dataset(data, split=split).data.table
-    require(
-        {"text", "label"} <= set(table.column_names),
-        "task.data", table.column_names, "a data set with the columns text and label",
-    )  # fmt: skip
-    table = table.take(np.random.default_rng(seed).permutation(len(table))[:rows])
-    labels = table["label"].to_numpy()
-    require(set(np.unique(labels)) == {0, 1}, "task.data", f"labels {np.unique(labels)}", "labels 0 and 1")
-    return [text.replace("<br />", " ") for text in table["text"].to_pylist()], labels
-
-
-def _read_parquet(folder: Path, split: str):
-    """The Arrow table of ``<split>.parquet`` in `folder`."""
-    import pyarrow.parquet
-
-    path = folder / f"{split}.parquet"
-    if not path.is_file():
-        raise FileNotFoundError(f"task.data must be a folder that holds {path.name}, got {folder}")
-    check_sums("task.data", folder)
-    try:
-        return pyarrow.parquet.read_table(path)
-    except Exception as error:  # what the library makes of a wrong bit is anything, AttributeError included
-        raise ValueError(f"task.data holds a damaged file: {path} ({error})") from None
-
-
-@dataclass(frozen=True)
-class SentimentReward:
-    """Sum of the log-odds of a text's words, squashed into [-bound, bound] by bound * tanh(sum / bound).
-
-    The log-odds of a word compare the shares of positive and of negative texts that contain it, however often (naive
-    Bayes with document counts); in a text that is judged, every occurrence counts.
-    """
-
-    log_odds: dict[str, float]
-    bound: float = 1.5
-
-    @classmethod
-    def fit(cls, texts: list[str], labels: np.ndarray, *, smoothing: float = 1.0) -> SentimentReward:
-        """Fit on labelled texts, with `smoothing` added to every count."""
-        counts: dict[str, np.ndarray] = {}
-        for text, label in zip(texts, labels, strict=True):
-            for word in set(_words(text)):
-                counts.setdefault(word, np.full(2, smoothing))[label] += 1
-        documents = np.bincount(labels, minlength=2) + 2 * smoothing
-        return cls({w: float(np.log(c[1] / documents[1] / (c[0] / documents[0]))) for w, c in counts.items()})
-
-    def __call__(self, texts: list[str]) -> np.ndarray:
-        """Reward of each text in [-bound, bound], (N,); words never seen and empty texts count 0."""
-        sums = [sum(self.log_odds.get(word, 0.0) for word in _words(text)) for text in texts]
-        return self.bound * np.tanh(np.asarray(sums, dtype=np.float64) / self.bound)
-
-
-def _words(text: str) -> list[str]:
-    return "".join(c if c.isalpha() else " " for c in text.lower()).split()
-
-
-def _prefixes(texts: list[str], seed: int) -> list[tuple[str, str]]:
-    """Each text cut after 2 to 8 words: (prefix, rest)."""
-    rng = np.random.default_rng(seed)
-    pairs = []
-    for text in texts:
-        words, cut = text.split(), int(rng.integers(2, 9))
-        if len(words) > cut:
-            pairs.append((" ".join(words[:cut]), " " + " ".join(words[cut:])))
-    return pairs
-
-
-def _imdb_task(config: TaskConfig, eval_prompts: int) -> Task:
-    """Prefixes of 2 to 8 words of reviews of the train split; the gold classifier is fitted on the test split."""
-    texts, _ = read_imdb(config.data, "train", config.rows, config.seed)
-    gold = SentimentReward.fit(*read_imdb(config.data, "test", config.rows, config.seed))
-    unique = list(dict.fromkeys(prefix for prefix, _ in _prefixes(texts, config.seed)))
-    needed = config.train_prompts + eval_prompts
-    require(
-        len(unique) >= needed,
-        "task.rows",
-        config.rows,
-        f"enough for {needed} distinct prefixes, not {len(unique)}",
-    )
-
-    def attributes(responses: list[str]) -> dict[str, np.ndarray]:
-        return {
-            "length": np.array([len(r.split()) for r in responses], dtype=np.float64),
-            "exclamation": np.array([r.count("!") for r in responses], dtype=np.float64),
-        }
-
-    return Task(
-        unique[: config.train_prompts],
-        unique[config.train_prompts : needed],
-        lambda prompts, responses: gold(responses),
-        attributes,
-        lambda prompts: {"all": np.ones(len(prompts), dtype=bool)},
     )
 
 
@@ -236,7 +140,8 @@ def pretraining_texts(
 ) -> tuple[list[tuple[str, str]], PreTrainedTokenizerFast]:
     """(prompt, response) texts to pretrain a reference model on, and a tokenizer for them.
 
-    The language brings its own tokenizer; for imdb a byte-level BPE of `vocabulary` tokens is trained on the texts.
+    The language brings its own tokenizer; for imdb a byte-level BPE of `vocabulary` tokens is trained on the reviews,
+    and the texts are sentences of them.
     """
     require(
         config.kind != "prompts",
@@ -248,23 +153,6 @@ def pretraining_texts(
         settings = language.LanguageConfig(seed=config.seed)
         pairs = [(language.format_prompt(p), r) for p, r in language.corpus(settings, count)]
         return pairs, language.build_tokenizer(settings)
-    texts, _ = read_imdb(config.data, "train", min(count, config.rows), config.seed)
-    return _prefixes(texts, config.seed), _byte_pair_tokenizer(texts, vocabulary)
+    from rsail.imdb import imdb_texts
 
-
-def _byte_pair_tokenizer(texts: list[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=["<pad>", "<eos>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    bpe.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bpe, pad_token="<pad>", eos_token="<eos>", padding_side="left"
-    )
+    return imdb_texts(config, count, vocabulary)

@@ -103,7 +103,7 @@ def test_a_missing_or_broken_configuration_file_is_named(tmp_path, capsys):
 def test_a_reward_that_is_not_finite_ends_with_a_message(config_file, capsys, monkeypatch):
     import numpy as np
 
-    def load(config, *, eval_prompts):
+    def load(config, *, eval_prompts, tokenizer):
         task = load_task(config, eval_prompts=eval_prompts)
         return dataclasses.replace(task, reward=lambda prompts, texts: np.full(len(texts), np.nan))
 

@@ -140,34 +140,36 @@ def ask(
     `rewards` (X, K) are the true ones; `attributes` maps names to (X, K) (needed by ``bias``, ``groups``, ``drift`` and
     ``cyclic``); `pair_scores` (X, K, K) is the current policy's h (needed by ``worst_case``); `prompts` are the X texts
     (``groups``); `progress` in [0, 1] is the share of the run that is over (``drift``); `learned` (X, K) are the
-    rewards of a fitted model (``reward_model``). Raises ValueError for what is missing or does not fit.
+    rewards by which an oracle compares that does not know the true ones (needed by ``reward_model``); any other kind is
+    then wrong on top of that. Raises ValueError for what is missing or does not fit.
     """
     true = truth(rewards)
+    own = true if learned is None else truth(finite("learned", learned))
     kind, strength = config.kind, config.strength
     if kind in ("bias", "groups", "drift", "cyclic"):
         require(attributes is not None, "attributes", None, f"a dict of (X, K) arrays for kind {kind}")
         one_of("attribute", config.attribute, attributes)
         attribute = attributes[config.attribute]
     if kind == "flip":
-        observed = flip(true, strength)
+        observed = flip(own, strength)
     elif kind == "bias":
-        observed = bias(true, attribute, strength)
+        observed = bias(own, attribute, strength)
     elif kind == "worst_case":
         require(pair_scores is not None, "pair_scores", None, "(X, K, K) for kind worst_case")
-        observed = worst_case(true, pair_scores, strength)
+        observed = worst_case(own, pair_scores, strength)
     elif kind == "flatten":
-        observed = flatten(true, strength)
+        observed = flatten(own, strength)
     elif kind == "groups":
         require(prompts is not None, "prompts", None, "X texts for kind groups")
         groups = annotator_groups(prompts, config.groups)
-        observed = grouped_bias(true, attribute, groups, count=config.groups, strength=strength)
+        observed = grouped_bias(own, attribute, groups, count=config.groups, strength=strength)
     elif kind == "drift":
-        observed = drift(true, attribute, strength, progress)
+        observed = drift(own, attribute, strength, progress)
     elif kind == "cyclic":
-        observed = cyclic(true, attribute, strength)
+        observed = cyclic(own, attribute, strength)
     elif kind == "reward_model":
         require(learned is not None, "learned", None, "(X, K) rewards for kind reward_model")
-        observed = truth(finite("learned", learned))
+        observed = own
     else:
-        observed = true
+        observed = own
     return Answer(observed, true, sup_deviation(observed, true))

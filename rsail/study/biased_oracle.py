@@ -137,11 +137,13 @@ def performance(config: OnlineConfig, run: Path) -> dict[str, float]:
 def recorded(config: OnlineConfig) -> dict:
     """What a result file keeps of a configuration: not where a run was written, but which weights it began with.
 
-    Groups of settings that change nothing, and settings that the oracle does not read, are left out: result files that
+    Settings that change nothing, and settings that the oracle does not read, are left out: result files that
     are older than they stay those of the run. The arithmetic stands by itself, as it has always been in them.
     """
     values = config.to_dict()
     del values["output_dir"]
+    if config.task.open_share == 0:
+        del values["task"]["open_share"]
     values["precision"] = values["policy"].pop("precision")
     for kept, owner, group in (
         (values, config, "collection"),

@@ -44,7 +44,7 @@ NOTEBOOKS = (
     Notebook("08_training", "Robust SAIL on a language model", 12),
     Notebook("09_misspecification", "Misspecification", 18),
     Notebook("09b_language_model", "Misspecification on a language model", 12),
-    Notebook("10_real_text_and_scale", "Cost at scale", 6),
+    Notebook("10_real_text_and_scale", "Real text and scale", 10),
 )
 REPRODUCE = "00_reproduce"
 

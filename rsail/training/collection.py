@@ -172,7 +172,7 @@ def _candidate_scores(config, state: State, prompts: list[str], samples: Samples
     asked = [prompts[k] for k in own]
     count = len(samples.response_ids) // len(asked)
     rewards, attributes = judge(state.task, state.tokenizer, asked, samples, count)
-    learned = learned_rewards(config, state.task, state.tokenizer, asked, samples, count)
+    learned = learned_rewards(state.task, state.tokenizer, asked, samples, count)
     question = question_of(state, asked, learned)
     return oracle_scores(ask(config.oracle, rewards, attributes=attributes, **question).preferences)
 
@@ -272,7 +272,7 @@ def collect_set(config, state: State, *, offline: bool) -> PairSet:
         samples = draw(config, state, prompts)
     asked = [prompts[k] for k in own]
     rewards, attributes = judge(state.task, state.tokenizer, asked, samples, count)
-    learned = learned_rewards(config, state.task, state.tokenizer, asked, samples, count)
+    learned = learned_rewards(state.task, state.tokenizer, asked, samples, count)
     table = attributes | {".reward": rewards} | ({} if learned is None else {".learned": learned})
     attributes = state.processes.whole(own, table)
     rewards, learned = attributes.pop(".reward"), attributes.pop(".learned", None)

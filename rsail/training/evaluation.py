@@ -49,7 +49,7 @@ def evaluate(run: str | Path, *, output: str | Path | None = None) -> dict:
     policy, reference, tokenizer = _load_policies(
         config, record["reference"], run / "model", accelerator.device
     )
-    task = load_task(config.task, eval_prompts=config.evaluation_prompts)
+    task = load_task(config.task, eval_prompts=config.evaluation_prompts, tokenizer=tokenizer)
     if task.reward_digest != record.get("reward"):
         raise ValueError(
             f"task.prompts.reward_model must be the one that the run asked, got other weights in "
@@ -99,7 +99,7 @@ def evaluate_policy(
     every evaluation, where the oracle prefers one of a pair; ``objective/kl_forward`` is KL(pi_ref || pi) from them.
     ``robust/certificate_gap`` is L^W_rho(P_obs) - L_SAIL(P*), not negative when the oracle is within rho of the truth.
     An oracle that drifts is that of the last step, in every evaluation: those of one run compare policies, not oracles.
-    ``proxy/reward`` is the reward of the oracle's reward model, where it has one.
+    ``proxy/reward`` is the reward by which the oracle compares, where it does not know the true one.
 
     Raises `FloatingPointError` naming the metrics that are not finite.
     """
@@ -113,7 +113,7 @@ def evaluate_policy(
         tokens, ref_tokens = (response_log_probs(model, *samples) for model in (policy, reference))
         judged = judge(task, tokenizer, asked, samples, RESPONSES, alone)
         rows = step_table(samples, tokens, ref_tokens, *judged, tokenizer.eos_token_id, RESPONSES)
-        learned = learned_rewards(config, task, tokenizer, asked, samples, RESPONSES)
+        learned = learned_rewards(task, tokenizer, asked, samples, RESPONSES)
         return processes.whole(share.rows, rows if learned is None else rows | {"learned": learned})
 
     of_own, of_other = table(own, ROWS_ALONE), table(other)

@@ -84,7 +84,7 @@ def train(config: OnlineConfig, *, resume: bool = False, progress: bool | None =
     alone = processes.count == 1 and config.policy.sharding != "none"
     require(not alone, "policy.sharding", config.policy.sharding, "'none' in one process")
     policy, tokenizer = load_model(config.model)
-    task = load_task(config.task, eval_prompts=config.evaluation_prompts)
+    task = load_task(config.task, eval_prompts=config.evaluation_prompts, tokenizer=tokenizer)
     check_task(config, task)
     check_prompts(policy, tokenizer, task.train_prompts + task.eval_prompts, config.max_new_tokens)
     settings = {k: v for k, v in config.to_dict().items() if k != "output_dir"}
@@ -236,7 +236,7 @@ def online_step(config: OnlineConfig, state: State) -> tuple[dict[str, float], d
     clock.lap("forward")
 
     rewards, attributes = judge(state.task, state.tokenizer, batch.own_prompts, samples, count)
-    learned = learned_rewards(config, state.task, state.tokenizer, batch.own_prompts, samples, count)
+    learned = learned_rewards(state.task, state.tokenizer, batch.own_prompts, samples, count)
     tokens, ref_tokens = tokens[:compared], ref_tokens[:compared]
     of_tokens = _alike(config, state, tokens, tokens - ref_tokens, samples.response_mask)
     parts = [

@@ -35,12 +35,14 @@ def judge(
     return rewards.reshape(-1, count), attributes
 
 
-def learned_rewards(config, task, tokenizer, prompts: list[str], samples, count: int) -> np.ndarray | None:
+def learned_rewards(task, tokenizer, prompts: list[str], samples, count: int) -> np.ndarray | None:
     """Rewards (X, K) of the reward model by which the oracle answers; None where it answers by the true ones."""
-    if config.oracle.kind != "reward_model":
+    if task.learned is None:
         return None
     repeated = [prompt for prompt in prompts for _ in range(count)]
-    return task.learned(repeated, decode(tokenizer, samples)).reshape(-1, count)
+    rewards = finite("learned", task.learned(repeated, decode(tokenizer, samples)))
+    require(rewards.shape == (len(repeated),), "learned.shape", rewards.shape, f"({len(repeated)},)")
+    return rewards.reshape(-1, count)
 
 
 def check_rows(task, prompts: list[str], texts: list[str], rewards: np.ndarray, alone: int) -> None:

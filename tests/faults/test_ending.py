@@ -149,7 +149,7 @@ def test_a_run_in_a_thread_leaves_signals_alone(run, goes_on):
 def with_reward(monkeypatch, reward, *, call: int) -> None:
     """Let the reward of the task be `reward(judged, texts)` in its `call`-th call on a batch."""
 
-    def load(config, *, eval_prompts) -> Task:
+    def load(config, *, eval_prompts, tokenizer) -> Task:
         task, calls = load_task(config, eval_prompts=eval_prompts), iter(range(1, 1000))
 
         def judge(prompts, texts):

@@ -42,7 +42,7 @@ def answer(**choices):
         pair_scores=SCORES,
         prompts=PROMPTS,
         progress=0.5,
-        learned=LEARNED,
+        learned=LEARNED if choices.get("kind") == "reward_model" else None,
     )
 
 
@@ -162,6 +162,17 @@ def test_settings_of_other_kinds_are_unread():
     reading = [kind for kind in KINDS if OracleConfig(kind).reads_attribute]
     assert reading == ["bias", "groups", "drift", "cyclic"]
     assert OracleConfig("reward_model", label_bias=0.1).reads_attribute
+
+
+@pytest.mark.parametrize("kind", ["truth", "flip", "bias", "worst_case", "flatten"])
+def test_an_oracle_with_rewards_of_its_own_is_wrong_by_these_too(kind):
+    own = RNG.uniform(0, 1.5, REWARDS.shape)
+    config = OracleConfig(kind, 0.0 if kind == "truth" else 0.1)
+    details = {"attributes": {"filler": FILLER}, "pair_scores": SCORES}
+    found = ask(config, REWARDS, learned=own, **details)
+    np.testing.assert_array_equal(found.preferences, ask(config, own, **details).preferences)
+    np.testing.assert_array_equal(found.truth, truth(REWARDS))
+    assert found.deviation == np.abs(found.preferences - truth(REWARDS)).max() > 0.1
 
 
 def test_the_configuration_is_frozen():

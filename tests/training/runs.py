@@ -69,7 +69,7 @@ def make_state(world, seed: int) -> State:
     def groups(prompts):
         return {text: np.array([prompt == text for prompt in prompts]) for text in TEXTS}
 
-    recorder, task = Recorder(), SimpleNamespace(train_prompts=TEXTS, groups=groups)
+    recorder, task = Recorder(), SimpleNamespace(train_prompts=TEXTS, groups=groups, learned=None)
     models = (world.policy, world.reference, world.initial)
     return State(recorder, *models, tokenizer(), task, recorder, make_generators(seed))
 

@@ -1,5 +1,6 @@
 """Evaluation: the same numbers each time, the certificate holds, and a wrong reference is refused."""
 
+import dataclasses
 import json
 import shutil
 
@@ -115,6 +116,17 @@ def test_win_rates_count_every_pair_and_ties_half(trained, reference_folder, mon
     assert metrics["gold/preference"] == pytest.approx(true.mean())
     assert metrics["proxy/preference"] == pytest.approx((0.9 * true + 0.1 * (1 - true)).mean())
     assert metrics["gold/reward"] == 1.0
+
+
+def test_the_reward_of_an_oracle_that_does_not_know_the_truth_is_measured(trained, reference_folder):
+    parts, task = policies(trained, reference_folder), load_task(TaskConfig(), eval_prompts=16)
+    assert "proxy/reward" not in evaluate_policy(*parts, task)
+    opposed = dataclasses.replace(task, learned=lambda prompts, texts: -task.reward(prompts, texts))
+    metrics = evaluate_policy(*parts, opposed)
+    for ending in ("", "/request", "/open"):
+        assert metrics[f"proxy/reward{ending}"] == pytest.approx(-metrics[f"gold/reward{ending}"])
+        both = metrics[f"proxy/preference{ending}"] + metrics[f"gold/preference{ending}"]
+        assert both == pytest.approx(1)
 
 
 def test_group_means_add_up_to_the_mean(trained, reference_folder):

@@ -362,7 +362,7 @@ def test_samples_reach_the_loss_as_the_token_ids_that_were_drawn(run, monkeypatc
 
 
 def with_task(monkeypatch, **changes):
-    def load(config, *, eval_prompts):
+    def load(config, *, eval_prompts, tokenizer):
         return dataclasses.replace(load_task(config, eval_prompts=eval_prompts), **changes)
 
     monkeypatch.setattr(loop, "load_task", load)
@@ -380,6 +380,33 @@ def with_task(monkeypatch, **changes):
 def test_a_reward_that_is_not_finite_or_has_another_shape_is_named(run, monkeypatch, reward, message):
     with_task(monkeypatch, reward=reward)
     with pytest.raises(ValueError, match=message):
+        run()
+
+
+@pytest.mark.parametrize(
+    "collection",
+    [{}, {"scheme": "offline"}, {"scheme": "best_worst", "candidates": 4}],
+    ids=lambda settings: settings.get("scheme", "on_policy"),
+)
+def test_an_oracle_with_a_reward_of_its_own_is_what_the_run_learns_from(run, monkeypatch, collection):
+    def words(prompts, texts):
+        return np.array([float(len(text.split())) for text in texts]) / 10
+
+    changes = {"steps": 3, "evaluate_every": 0, "score_weight": 0.0, "collection": collection}
+    with_task(monkeypatch, learned=words)
+    mistaken = run("mistaken", **changes)
+    with_task(monkeypatch, reward=words)
+    knowing = run("knowing", **changes)
+    rows, others = metrics(mistaken), metrics(knowing)
+    assert [row["loss"] for row in rows] == [row["loss"] for row in others]
+    assert rows[0]["gold/reward"] != others[0]["gold/reward"]
+    assert (weights(mistaken / "model") == weights(knowing / "model")).all()
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(3), np.full(32, np.nan)], ids=["shape", "NaN"])
+def test_a_wrong_reward_of_the_oracle_is_named(run, monkeypatch, wrong):
+    with_task(monkeypatch, learned=lambda prompts, texts: wrong)
+    with pytest.raises(ValueError, match="learned"):
         run()
 
 

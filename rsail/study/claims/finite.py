@@ -210,7 +210,7 @@ CLAIMS = (
         "Learning from the reference stops at the local critical radius, and learning from a collapsed policy at "
         "σ(largest reward gap) - ½: on {problems} small problems descents put the two within {local_gap} and "
         "{critical_gap} of what is predicted (for three responses with the larger rewards {local} and {critical})",
-        "to tolerance", "02b_landscapes_and_relatives", measured_radii, "Q5", prediction="at these two radii", key=True,
+        "to tolerance", "02b_landscapes_and_relatives", measured_radii, "Q5", prediction="at these two radii",
     ),
     Claim(
         "The robust loss around the observed oracle is never below the true loss, and at most 2ρβR above it: "

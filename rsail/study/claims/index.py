@@ -6,7 +6,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rsail.study import pages
-from rsail.study.claims import convergence, cost, finite, methods, misspecification, training, transformer
+from rsail.study.claims import (
+    choosing,
+    convergence,
+    cost,
+    finite,
+    methods,
+    misspecification,
+    training,
+    transformer,
+)
 from rsail.study.claims.claim import KINDS, NO_QUESTION, QUESTIONS, Claim, Finding
 from rsail.study.display import markdown_table
 from rsail.study.paths import RESULTS_DIR, ROOT
@@ -19,7 +28,7 @@ ANSWERED_IN = {
     "Q6": "08_training",
 }
 OPEN: dict[str, str] = {}
-MODULES = (transformer, finite, convergence, methods, training, misspecification, cost)
+MODULES = (transformer, finite, convergence, methods, training, misspecification, choosing, cost)
 _ORDER = (*QUESTIONS, NO_QUESTION)
 CLAIMS: tuple[Claim, ...] = tuple(
     sorted((claim for module in MODULES for claim in module.CLAIMS), key=lambda c: _ORDER.index(c.question))
@@ -82,6 +91,8 @@ def _place(pattern: str) -> str:
 
 
 def _open_questions() -> str:
+    if not OPEN:
+        return "Every question of the study has an answer."
     return f"Not answered yet: {'; '.join(f'{number} for {what}' for number, what in OPEN.items())}."
 
 

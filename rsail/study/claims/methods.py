@@ -177,12 +177,12 @@ CLAIMS = (
         "ρ is not only a bigger β: on exactly solved problems under a biased oracle, DPO with β = {beta} is as "
         "far from the reference as robust SAIL (KL {kl} nats) and leaves {dpo} of the spurious effect, robust DPO "
         "{robust} and robust SAIL {sail} ({n} problems)",
-        larger_beta, "Q4", "equal_kl", prediction="β scales all margins alike, ρ does not", key=True,
+        larger_beta, "Q4", "equal_kl", prediction="β scales all margins alike, ρ does not",
     ),
     _claim(
         "When the oracle is right, ρ = {rho} changes SAIL's regret on exactly solved problems by {price}, little "
         "beside the {sail} that SAIL itself has ({n} problems)",
-        price_when_right, "Q8", "starts", key=True,
+        price_when_right, "Q8", "starts",
     ),
     _claim(
         "Robustness that is not needed is not chosen: tuned to a right oracle on fixed pairs, {off} take no radius "
@@ -199,13 +199,13 @@ CLAIMS = (
         "Under the bias, each method tuned to it, robust DPO has less regret than {better} of {others} others and "
         "more than {worse} of them (Holm's procedure, level {level}); minus DPO's it is {difference} ({n} exactly "
         "solved problems)",
-        robust_dpo_under_bias, "Q9", "bias", prediction="less than DPO", key=True,
+        robust_dpo_under_bias, "Q9", "bias", prediction="less than DPO",
     ),
     _claim(
         "Under the bias robust SAIL is not the one to choose: it has less regret than {better} of {others} others "
         "and more than {worse} of them (Holm's procedure, level {level}); minus robust DPO's it is {difference}, the "
         "price of learning from one's own pairs ({n} exactly solved problems)",
-        robust_sail_under_bias, "Q9", "bias", prediction="less than its offline relative", key=True,
+        robust_sail_under_bias, "Q9", "bias", prediction="less than its offline relative",
     ),
     _claim(
         "At equal KL robust SAIL has no less regret than SAIL ({sail}) and more than DPO ({dpo}; {n} problems)",

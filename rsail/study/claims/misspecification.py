@@ -301,9 +301,8 @@ CLAIMS = (
         methods_against_robust_dpo, "Q9", "central", "methods",
     ),
     _claim(
-        "On four reference models ρ = {bias} removes filler words: {small} (small), {committed} (committed), {large} "
-        "(large) and {other_seed} (another pretraining seed) per response, {least} to {most} % of what nominal SAIL "
-        "adds ({n} paired seeds each)",
+        "On models of three sizes ρ = {bias} removes filler words: {small} (small), {committed} (committed) and "
+        "{large} (large) per response, {least} to {most} % of what nominal SAIL adds ({n} paired seeds each)",
         reference_models, "Q10", "central", "sizes", key=True,
     ),
 )  # fmt: skip

@@ -104,7 +104,7 @@ CLAIMS = (
     _claim(
         "ρ = {bias}, the size of the oracle's bias, brings the filler words of a language model nearer to the "
         "reference's, by {removed} words per response ({n} paired seeds)",
-        filler_words, "Q3", prediction="nearer", key=True,
+        filler_words, "Q3", prediction="nearer",
     ),
     _claim(
         "Robust SAIL at ρ = {bias} gains {gain} of gold reward over the reference, {difference} more than nominal "
@@ -114,13 +114,13 @@ CLAIMS = (
     _claim(
         "ρ does not remove the mistake whole, as it would if pairs shared no parameters: robust SAIL at ρ = "
         "{bias} still adds {remaining} filler words per response ({n} seeds)",
-        what_remains, "Q3", prediction="none are added (true of free pairs)", key=True,
+        what_remains, "Q3", prediction="none are added (true of free pairs)",
     ),
     _claim(
         "On held-out prompts the robust loss under the biased oracle, ρ = {bias} covering its deviation, "
         "certifies the true loss of robust SAIL in every run: gap {robust}, at least {gap}. Nominal SAIL's "
         "observed loss is below its true one, by {nominal} ({n} seeds)",
-        held_out_certificate, "Q6", prediction="not negative for ρ of at least the deviation", key=True,
+        held_out_certificate, "Q6", prediction="not negative for ρ of at least the deviation",
     ),
     _claim(
         "No trained policy collapsed: entropy over the reference's is {nominal} for nominal and {robust} for "

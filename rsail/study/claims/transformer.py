@@ -137,6 +137,6 @@ CLAIMS = (
     Claim(
         "Without the score term the expected gradient of the same transformer is wrong by {error} of its length "
         "(cosine {cosine}), whatever the number of samples",
-        "exact", NOTEBOOK, dropped_score_term, "Q2", prediction="biased", key=True,
+        "exact", NOTEBOOK, dropped_score_term, "Q2", prediction="biased",
     ),
 )  # fmt: skip

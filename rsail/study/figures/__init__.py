@@ -87,7 +87,8 @@ FIGURES: dict[str, str] = {
     "misspecification_lm_oracles": "09b_language_model",
     "misspecification_lm_methods": "09b_language_model",
     "misspecification_lm_models": "09b_language_model",
-    # 10_real_text_and_scale (rsail.study.figures.cost)
+    # 10_real_text_and_scale (rsail.study.figures.imdb, rsail.study.figures.cost)
+    "real_text": "10_real_text_and_scale",
     "cost": "10_real_text_and_scale",
 }
 

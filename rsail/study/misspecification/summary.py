@@ -240,10 +240,9 @@ def models_compared(central: Runs, sizes: Runs) -> dict[str, dict[str, tuple[Run
     """Where the nominal and the robust runs of each reference model are."""
     base = {"nominal": (central, "score_rho0.00"), "robust": (central, "score_rho0.15")}
     found = {
-        name: {who: (sizes, f"{name}_{who}") for who in ("nominal", "robust")}
-        for name in ("small", "large", "other_seed")
+        name: {who: (sizes, f"{name}_{who}") for who in ("nominal", "robust")} for name in ("small", "large")
     }
-    return {"small": found.pop("small"), "committed": base} | found
+    return {"small": found["small"], "committed": base, "large": found["large"]}
 
 
 def model_differences(central: Runs, sizes: Runs) -> dict[str, dict[str, Interval]]:
@@ -263,7 +262,6 @@ def model_differences(central: Runs, sizes: Runs) -> dict[str, dict[str, Interva
 def models_data(central: Runs, sizes: Runs) -> dict:
     """`figures.misspecification_lm.forest` of `model_differences`."""
     rows = model_differences(central, sizes)
-    kinds = {"small": "size", "large": "size", "committed": "committed"}
     labels = {
         "filler removed, open": "removed",
         "gold, robust − nominal": "gold",
@@ -272,7 +270,7 @@ def models_data(central: Runs, sizes: Runs) -> dict:
     assert rows.keys() - {"committed"} <= RECIPES.keys()
     return {
         "rows": list(rows),
-        "groups": [kinds.get(name, "pretraining seed") for name in rows],
+        "groups": ["size"] * len(rows),
         "panels": {
             label: {"line": 0.0} | columns(row[key] for row in rows.values()) for label, key in labels.items()
         },

@@ -11,6 +11,9 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from rsail.study.site.mathematics import mathml
 
 
+_LONG = 24  # characters: a longer equation in a line may be wider than a phone
+
+
 def plain(html: str) -> str:
     """What a reader sees of some HTML, as one line of text."""
     return " ".join(unescape(re.sub(r"<[^>]+>", "", html)).split())
@@ -46,7 +49,8 @@ class Renderer(IPythonRenderer):
         )
 
     def inline_math(self, body: str) -> str:
-        return mathml(body)
+        html = mathml(body)
+        return f'<span class="long">{html}</span>' if len(plain(html)) > _LONG else html
 
     def block_math(self, body: str) -> str:
         return scrolling(mathml(body, block=True))

@@ -29,7 +29,7 @@ test: $(VENV)/.installed
 	  --ignore notebooks/00_reproduce.ipynb notebooks
 	RSAIL_FIGURES=$(CURDIR)/build/figures $(BIN)/python -m pytest tests/redrawn_figures.py
 
-## Everything to read as one static HTML site in build/site, from the committed notebooks (under a minute).
+## Everything to read as one static HTML site in build/site, from the committed notebooks as they are.
 site: $(VENV)/.installed
 	$(BIN)/python -m rsail.study.site --output build/site
 

@@ -10,7 +10,6 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from rsail.study.site.mathematics import mathml
 
-
 _LONG = 24  # characters: a longer equation in a line may be wider than a phone
 
 

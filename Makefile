@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: reproduce test notebooks results claims model release mutants mutation-score lint clean
+.PHONY: reproduce test site notebooks results claims model release mutants mutation-score lint clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +28,10 @@ test: $(VENV)/.installed
 	  --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 120 \
 	  --ignore notebooks/00_reproduce.ipynb notebooks
 	RSAIL_FIGURES=$(CURDIR)/build/figures $(BIN)/python -m pytest tests/redrawn_figures.py
+
+## Everything to read as one static HTML site in build/site, from the committed notebooks as they are.
+site: $(VENV)/.installed
+	$(BIN)/python -m rsail.study.site --output build/site
 
 ## For authors: execute the notebooks in place and clean their metadata.
 notebooks: $(VENV)/.installed

@@ -79,6 +79,8 @@ def test_what_the_package_imports_is_declared(project):
         "nbformat": "papermill",
         "nbclient": "papermill",
         "nbconvert": "jupyter",
+        "jinja2": "jupyter",
+        "pygments": "jupyter",
         "mpmath": "sympy",
         "PIL": "matplotlib",
         "pyarrow": "datasets",

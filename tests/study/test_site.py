@@ -1,0 +1,133 @@
+"""The site: whole, without broken links, read without a network; every equation, figure and public name is there."""
+
+import re
+
+import chromium
+import pytest
+
+from rsail.study.figures import FIGURES
+from rsail.study.notebooks import NOTEBOOKS
+from rsail.study.paths import FIGURES_DIR
+from rsail.study.site import __main__ as command
+from rsail.study.site import docstrings, links, reference
+from rsail.study.site.book import build
+from rsail.study.site.mathematics import mathml
+from rsail.study.site.text import Renderer, render
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("book") / "site"
+    build(folder)
+    return folder
+
+
+def without_code(html):
+    """The page's visible text outside of code and of equations."""
+    html = re.sub(r"<(pre|code|math|title)\b.*?</\1>", " ", html, flags=re.DOTALL)
+    return re.sub(r"<[^>]*>", " ", html)
+
+
+def test_every_link_leads_somewhere_and_nothing_is_loaded_from_elsewhere(site):
+    assert links.problems(site) == []
+
+
+def test_the_link_checker_finds_what_is_broken(tmp_path):
+    (tmp_path / "a.html").write_text(
+        '<a href="b.html">b</a><a href="#x">x</a><img src="https://e.org/i.png">'
+    )
+    (tmp_path / "a.css").write_text("@import 'x.css';")
+    found = "\n".join(links.problems(tmp_path))
+    for problem in (
+        "b.html leads nowhere",
+        "#x has no such anchor",
+        "no alternative text",
+        "loads https",
+        "a.css",
+    ):
+        assert problem in found
+
+
+def test_no_script_is_needed(site):
+    assert not [path for path in site.rglob("*.html") if "<script" in path.read_text()]
+
+
+def test_every_equation_is_converted(site):
+    for path in site.glob("[!f]*/*.html"):
+        text = without_code(path.read_text())
+        assert not re.search(r"\$|\\[a-zA-Z]{2,}", text), (path, re.findall(r".{40}[$\\].{40}", text)[:3])
+    assert (site / "notebooks" / "01_decomposition.html").read_text().count("<math ") > 100
+
+
+def test_every_figure_has_caption_function_numbers_and_pdf(site):
+    for name, notebook in FIGURES.items():
+        if not (FIGURES_DIR / f"{name}.png").exists():
+            continue  # its notebook is not executed yet
+        page = (site / "notebooks" / f"{notebook}.html").read_text()
+        (figure,) = re.findall(rf'<figure id="figure-{name}">.*?</figure>', page, re.DOTALL)
+        assert "Figure" in re.search(r'alt="([^"]*)"', figure).group(1), name
+        for part in ("<figcaption><p>", "#L-", f"{name}.json", f"{name}.pdf"):
+            assert part in figure, (name, part)
+
+
+def test_every_notebook_and_every_public_name_has_its_place(site):
+    for notebook in NOTEBOOKS:
+        assert notebook.title in (site / "notebooks" / f"{notebook.name}.html").read_text()
+    for package in reference.PACKAGES:
+        page = (site / "api" / f"{package}.html").read_text()
+        names = reference.public_names(package)
+        assert len(names) >= 5
+        for public in names:
+            assert f'id="{public.name}"' in page
+
+
+def test_building_again_replaces_a_site_but_nothing_else(tmp_path, capsys):
+    (tmp_path / "thesis.tex").write_text("precious")
+    assert command.main(["--output", str(tmp_path)]) == 2
+    assert "output must be an empty folder or one that holds a site" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(ValueError, match="notebooks must be one of"):
+        build(tmp_path / "site", ["11_nothing"])
+
+
+def test_an_equation_that_cannot_be_read_is_named():
+    assert "<mfrac>" in mathml(r"\frac{1}{2}") and "<mi>&#x003C1;</mi>" in mathml(r"$\displaystyle \rho$")
+    with pytest.raises(ValueError, match="latex must be made of known commands"):
+        mathml(r"\nosuchcommand x")
+
+
+def test_headings_have_the_anchors_of_github():
+    renderer = Renderer(lambda url: url)
+    html = render(
+        "## Every claim, and more\n\n## Every claim, and more\n\n| a |\n| --- |\n| $|x|$ |\n", renderer
+    )
+    assert 'id="every-claim-and-more"' in html and 'id="every-claim-and-more-1"' in html
+
+
+def test_docstrings_become_lists():
+    html = docstrings.to_html("First `x`.\n\nParameters\n----------\na : int\n    What < it is.\n")
+    assert html.startswith("<p>First <code>x</code>.</p>")
+    assert "<dt><code>a : int</code></dt><dd><p>What &lt; it is.</p></dd>" in html
+
+
+@pytest.mark.skipif(
+    chromium.find() is None, reason="there is no Chromium (in PATH, of playwright, or as CHROMIUM)"
+)
+def test_in_a_browser_equations_are_drawn_nothing_overflows_and_the_console_is_silent(site, tmp_path):
+    browser = chromium.Browser(chromium.find(), tmp_path)
+    try:
+        for path in [
+            site / "index.html",
+            site / "reproducing.html",
+            *site.glob("[!f]*/*.html"),
+            site / "figures/index.html",
+        ]:
+            for width in (390, 1280):
+                browser.open(path, width)
+                assert browser.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
+                flat = "[...document.querySelectorAll('main math')].filter(m => m.getBoundingClientRect().height < 4)"
+                assert browser.evaluate(f"{flat}.map(m => m.getAttribute('alttext'))") == [], path
+                assert browser.evaluate("[...document.images].every(i => !i.complete || i.naturalWidth > 0)")
+        assert browser.problems == []
+    finally:
+        browser.close()

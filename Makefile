@@ -37,7 +37,7 @@ site: $(VENV)/.installed
 notebooks: $(VENV)/.installed
 	$(BIN)/python -m rsail.study.notebooks
 
-## Train every run behind the committed result files again (10 to 20 minutes on 2 cores; numbers differ across CPUs).
+## Train every run of notebook 08's study again (22 minutes on 2 cores; numbers differ across CPUs).
 results: $(VENV)/.installed
 	$(BIN)/python -m rsail study --output data/results/biased_oracle
 

@@ -150,7 +150,7 @@ def test_a_loop_of_ones_own_learns_what_the_oracle_prefers(example):
 
 
 def test_the_ten_lines_of_the_readme_train(example, monkeypatch, tmp_path, capsys):
-    section = (ROOT / "README.md").read_text().split("### Your own model")[1].split("\n##")[0]
+    section = (ROOT / "README.md").read_text().split("## Use it on your own model")[1].split("\n##")[0]
     code = section.split("```python\n")[1].split("```")[0]
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     data = imported("own_data")

@@ -1,4 +1,4 @@
-"""Every number in the text of README.md, REPRODUCING.md and the checklists is generated, tied to code, or explained.
+"""Every number in the text of README.md, REPRODUCING.md and docs/ is generated, tied to code, or explained.
 
 Not looked at: generated parts (tests of their own), code (`tests/test_environment.py` and others look at commands; a
 comment beside a command is looked at), link targets. Each digit of the rest must be matched by an entry below.
@@ -17,7 +17,7 @@ from rsail.study.profiles import FULL, QUICK
 from rsail.study.results import read_result
 from rsail.study.statistics import mean_interval
 
-PAGES = ("README.md", "REPRODUCING.md", "docs/CHECKLISTS.md")
+PAGES = ("README.md", "REPRODUCING.md", "docs/CHECKLISTS.md", "docs/USING.md")
 WORDS = {3: "three", 4: "four", 7: "seven", 10: "ten", 15: "fifteen", 20: "twenty"}
 
 # Read off once by a person, with the reason why no test can tell whether they hold here.

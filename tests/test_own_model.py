@@ -1,4 +1,4 @@
-"""The README's section "Your own model": its configuration and commands, on tiny local files."""
+"""The section "Your own model" of docs/USING.md: its configuration and commands, on tiny local files."""
 
 import json
 import os
@@ -21,7 +21,7 @@ CONFIG = "data/configurations/own_model.yaml"
 
 
 def commands() -> list[list[str]]:
-    section = (ROOT / "README.md").read_text().split("### Your own model")[1].split("##")[0]
+    section = (ROOT / "docs" / "USING.md").read_text().split("## Your own model")[1].split("##")[0]
     return [shlex.split(line) for line in section.split("```")[1].strip().splitlines()]
 
 

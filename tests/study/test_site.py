@@ -2,7 +2,6 @@
 
 import re
 
-import chromium
 import pytest
 
 from rsail.study.figures import FIGURES
@@ -13,6 +12,7 @@ from rsail.study.site import docstrings, links, reference
 from rsail.study.site.book import build
 from rsail.study.site.mathematics import mathml
 from rsail.study.site.text import Renderer, render
+from tests.study import chromium
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +118,7 @@ def test_in_a_browser_equations_are_drawn_nothing_overflows_and_the_console_is_s
     try:
         for path in [
             site / "index.html",
+            site / "using.html",
             site / "reproducing.html",
             *site.glob("[!f]*/*.html"),
             site / "figures/index.html",

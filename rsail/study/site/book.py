@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class Book:
 
     def text_page(self, source: str, place: str) -> None:
         """A Markdown file of the checkout."""
-        renderer = Renderer(link_in(self.files, "", place))
+        renderer = Renderer(link_in(self.files, posixpath.dirname(source), place))
         html = render((ROOT / source).read_text(encoding="utf-8"), renderer)
         self.write(place, plain(renderer.headings[0][2]), html, renderer.headings)
 
@@ -149,12 +150,13 @@ def build(output: str | Path, notebooks: Iterable[str] = ALL_NOTEBOOKS) -> int:
     )
     book = Book(output, notebooks)
     book.text_page("README.md", "index.html")
+    book.text_page("docs/USING.md", "using.html")
     book.text_page("REPRODUCING.md", "reproducing.html")
     for name in notebooks:
         book.notebook_page(name)
     book.figures_page()
     book.reference_pages()
-    book.files.write(output, book.write)
+    book.files.write(output, book.write, book.text_page)
     return book.written
 
 
@@ -168,6 +170,7 @@ def _entries(notebooks: list[str]) -> list[Entry]:
             for n in notebooks
         ),
         Entry("figures/index.html", "All figures", "Reference"),
+        Entry("using.html", "Using rsail", "Reference"),
         Entry("reproducing.html", "Reproducing", "Reference"),
         Entry("api/index.html", "API reference", "Reference"),
         *(Entry(f"api/{package}.html", package, "Reference") for package in reference.PACKAGES),

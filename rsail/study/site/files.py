@@ -15,8 +15,13 @@ from pygments.lexers import PythonLexer
 from rsail import checks
 from rsail.study.paths import ROOT
 
-# What has a page of its own; all else that a page links to is shown as it is.
-PAGES = {"README.md": "index.html", "REPRODUCING.md": "reproducing.html", "figures": "figures/index.html"}
+# Files with a place of their own; all else that a page links to stands under files/.
+PAGES = {
+    "README.md": "index.html",
+    "docs/USING.md": "using.html",
+    "REPRODUCING.md": "reproducing.html",
+    "figures": "figures/index.html",
+}
 
 
 class Files:
@@ -52,18 +57,26 @@ class Files:
         self.wanted[path] = None
         return _place(path)
 
-    def write(self, output: Path, page) -> None:
-        """Write all that was asked for; `page(place, title, html)` writes a page."""
-        for path in list(self.wanted):
-            source, place = ROOT / path, _place(path)
-            if source.is_dir():
-                page(place, f"{path}/", _listing(path, place))
-            elif source.suffix == ".py":
-                page(place, path, _source(source))
-            else:
-                place = path if path.startswith("figures/") else place
-                (output / place).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, output / place)
+    def write(self, output: Path, page, text_page) -> None:
+        """Write all that was asked for, by `page(place, title, html)`, and by `text_page(path, place)` for Markdown."""
+        written: set[str] = set()
+        while missing := [path for path in self.wanted if path not in written]:  # pages of text ask for more
+            for path in missing:
+                self._write(path, output, page, text_page)
+            written.update(missing)
+
+    def _write(self, path: str, output: Path, page, text_page) -> None:
+        source, place = ROOT / path, _place(path)
+        if source.is_dir():
+            page(place, f"{path}/", _listing(path, place))
+        elif source.suffix == ".py":
+            page(place, path, _source(source))
+        elif source.suffix == ".md":
+            text_page(path, place)
+        else:
+            place = path if path.startswith("figures/") else place
+            (output / place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, output / place)
 
 
 def relative(place: str, page: str) -> str:
@@ -88,7 +101,7 @@ def _place(path: str) -> str:
     if source.is_dir():
         return f"files/{path}/index.html"
     # Without an ending a browser would offer to download the file.
-    ending = {".py": ".html", "": ".txt"}.get(source.suffix, "")
+    ending = {".py": ".html", ".md": ".html", "": ".txt"}.get(source.suffix, "")
     return f"files/{path}{ending}"
 
 

@@ -33,9 +33,9 @@ class Notebook:
 
 # In reading order. Notebook 00 runs these; tests check that no notebook is missing here.
 NOTEBOOKS = (
-    Notebook("01_decomposition", "The decomposition, derived", 15),
+    Notebook("01_decomposition", "The decomposition, derived", 13),
     Notebook("02_numerical_check", "The decomposition, checked", 10),
-    Notebook("02b_landscapes_and_relatives", "Landscapes, relatives, estimators", 18),
+    Notebook("02b_landscapes_and_relatives", "Landscapes, relatives, estimators", 16),
     Notebook("03_weak_convexity", "Weak convexity and its constants", 18),
     Notebook("04_convergence", "Convergence, derived and measured", 15),
     Notebook("05_sail_family", "SAIL's family", 15),

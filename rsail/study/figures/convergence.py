@@ -132,7 +132,7 @@ def iteration_counts(data: dict) -> Figure:
     for kind, factor in data["factor"].items():
         ax.plot(data["noise"], factor, color=COLORS[kind], label=data["labels"][kind])
         ax.plot(data["marked_noise"], data["marked"][kind], MARKERS[kind], color=COLORS[kind], markersize=5)
-    ax.set(xscale="log", yscale="log", xlabel=r"sampling noise $\sigma^2/B$")
+    ax.set(xscale="log", yscale="log", xlabel=r"sampling noise $\sigma^2$ / batch size")
     ax.set_ylabel("paper's steps / these steps")
     ax.legend(loc="lower left")
     ax.grid(which="major")

@@ -116,7 +116,7 @@ CLAIMS = (
     ),
     Claim(
         "A step takes {median} of the time of TRL {version}'s OnlineDPOTrainer in the median of {workloads} "
-        "workloads, {largest} at most (95 % bootstrap intervals end at {bound} at most), and at most {memory} of its "
+        "workloads, {largest} at most (bootstrap intervals end at {bound} at most), and at most {memory} of its "
         "memory",
         "timed", NOTEBOOK, race, results=(RACE,), key=True,
     ),

@@ -348,13 +348,13 @@ CLAIMS = (
     ),
     _claim(
         "Fewer filler words than robust SAIL: {cleaner} of {all} other settings and methods at the same budget (the "
-        "nearest, {nearest}, has {more} more). More gold: {richer}, without more filler words {both}. Less gold: "
+        "nearest, {nearest}, has {more} more). More gold: {richer}, of them at no more filler: {both}. Less gold: "
         "{poorer} (oracle biased by {bias}; after Holm, {n} paired seeds)",
         methods_against_robust_sail, "Q9", "central", "methods", key=True,
     ),
     _claim(
         "Fewer filler words than robust online DPO: {cleaner} of {all} other settings and methods at the same budget "
-        "(the nearest, {nearest}, has {more} more). More gold: {richer}, without more filler words {both}. Less gold: "
+        "(the nearest, {nearest}, has {more} more). More gold: {richer}, of them at no more filler: {both}. Less gold: "
         "{poorer} (oracle biased by {bias}; after Holm, {n} paired seeds)",
         methods_against_robust_dpo, "Q9", "central", "methods",
     ),

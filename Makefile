@@ -20,11 +20,14 @@ reproduce: $(VENV)/.installed
 	mkdir -p build
 	$(BIN)/papermill notebooks/00_reproduce.ipynb build/00_reproduce.ipynb --cwd notebooks -p profile quick --log-output --no-progress-bar
 
+# Tests of one file, and cells of one notebook, stay in one process.
+AT_ONCE := -n logical --maxprocesses 4 --dist loadfile
+
 ## Unit tests, then every notebook's outputs and figures against a fresh run, drawn into build/.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest $(AT_ONCE) tests
 	rm -rf build/figures
-	RSAIL_FIGURES=$(CURDIR)/build/figures $(BIN)/python -m pytest --nbval --nbval-current-env \
+	RSAIL_FIGURES=$(CURDIR)/build/figures $(BIN)/python -m pytest $(AT_ONCE) --nbval --nbval-current-env \
 	  --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 120 \
 	  --ignore notebooks/00_reproduce.ipynb notebooks
 	RSAIL_FIGURES=$(CURDIR)/build/figures $(BIN)/python -m pytest tests/redrawn_figures.py

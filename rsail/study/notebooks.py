@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import joblib
 import nbformat
 
 from rsail.checks import one_of
@@ -47,6 +48,7 @@ NOTEBOOKS = (
     Notebook("10_real_text_and_scale", "Real text and scale", 10),
 )
 REPRODUCE = "00_reproduce"
+MOST_AT_ONCE = 4  # a notebook takes up to 1.5 GB of memory
 
 # What papermill and Jupyter leave behind that differs from run to run, or between Python versions.
 _NOISE = [
@@ -83,8 +85,9 @@ def run_notebooks(
     *,
     folder: str | Path = NOTEBOOKS_DIR,
     output: str | Path = BUILD_DIR / "notebooks",
+    jobs: int | None = None,
 ) -> list[Outcome]:
-    """Execute the notebooks `names` of `folder` one after another, each in a kernel of its own.
+    """Execute the notebooks `names` of `folder`, each in a kernel of its own; what came of each, in their order.
 
     Executed copies go to `output`. No notebook needs another's fresh output, so a failure does not stop the
     others: the whole picture is worth more. Use `require_success` on what comes back.
@@ -95,6 +98,8 @@ def run_notebooks(
         File stems.
     profile : str, optional
         Injected as the parameter `profile`; without it a notebook runs with its own defaults.
+    jobs : int, optional
+        How many run at once; by default one for each processor core, but at most `MOST_AT_ONCE`.
     """
     folder, output = Path(folder), Path(output)
     sources = [folder / f"{name}.ipynb" for name in names]
@@ -103,7 +108,9 @@ def run_notebooks(
             raise NotebookError(f"there is no notebook {source.stem} in {folder.name}/")
     output.mkdir(parents=True, exist_ok=True)
     parameters = {} if profile is None else {"profile": profile}
-    return [execute(source, output / source.name, parameters) for source in sources]
+    jobs = min(joblib.cpu_count(), MOST_AT_ONCE) if jobs is None else jobs
+    run = joblib.delayed(execute)
+    return joblib.Parallel(jobs)(run(source, output / source.name, parameters) for source in sources)
 
 
 def execute(source: Path, output: Path, parameters: dict) -> Outcome:

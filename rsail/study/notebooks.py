@@ -34,13 +34,13 @@ class Notebook:
 
 # In reading order. Notebook 00 runs these; tests check that no notebook is missing here.
 NOTEBOOKS = (
-    Notebook("01_decomposition", "The decomposition, derived", 15),
+    Notebook("01_decomposition", "The decomposition, derived", 13),
     Notebook("02_numerical_check", "The decomposition, checked", 10),
-    Notebook("02b_landscapes_and_relatives", "Landscapes, relatives, estimators", 18),
-    Notebook("03_weak_convexity", "Weak convexity and its constants", 18),
+    Notebook("02b_landscapes_and_relatives", "Landscapes, relatives, estimators", 16),
+    Notebook("03_weak_convexity", "Weak convexity and its constants", 15),
     Notebook("04_convergence", "Convergence, derived and measured", 15),
     Notebook("05_sail_family", "SAIL's family", 15),
-    Notebook("06_every_method", "Every method, one exact problem", 18),
+    Notebook("06_every_method", "Every method, one exact problem", 15),
     Notebook("07_preference_language", "A preference language and its oracles", 10),
     Notebook("08_training", "Robust SAIL on a language model", 12),
     Notebook("09_misspecification", "Misspecification", 15),

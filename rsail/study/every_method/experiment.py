@@ -42,7 +42,7 @@ FRONTIER: dict[str, dict] = {  # methods whose beta is swept, the other options 
     "DPO-PRO": {"radius": 0.09},
     "TV, hard label": {
         "radius": 3 / 13
-    },  # its dead zone, p <= 1 / (2 (1 - radius)), ends at 0.65 as the others'
+    },  # its dead zone, p <= 1 / (2 (1 - radius)), ends at 0.65 as robust DPO's
     "robust DPO": {"rho": 0.15},
     "robust SAIL": {"rho": 0.15},
 }

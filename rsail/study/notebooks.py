@@ -43,8 +43,8 @@ NOTEBOOKS = (
     Notebook("06_every_method", "Every method, one exact problem", 15),
     Notebook("07_preference_language", "A preference language and its oracles", 10),
     Notebook("08_training", "Robust SAIL on a language model", 12),
-    Notebook("09_misspecification", "Misspecification", 18),
-    Notebook("09b_language_model", "Misspecification on a language model", 12),
+    Notebook("09_misspecification", "Misspecification", 15),
+    Notebook("09b_language_model", "Misspecification on a language model", 10),
     Notebook("10_real_text_and_scale", "Real text and scale", 10),
 )
 REPRODUCE = "00_reproduce"

@@ -45,7 +45,7 @@ CLAIMS = (
     Claim(
         "A wrong radius costs in both directions: under a bias, half the oracle's deviation costs online DPO {half} "
         "more regret than the deviation itself, twice the deviation {twice} ({n} exact problems)",
-        "statistical", NOTEBOOK, wrong_radius, "Q8", FILES, prediction="in both directions",
+        "statistical", NOTEBOOK, wrong_radius, "Q5", FILES, prediction="in both directions",
     ),
     Claim(
         "A radius can be chosen from {count} gold-labelled comparisons: by the rule \"{rule}\" the regret beyond the "

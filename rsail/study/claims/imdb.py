@@ -15,7 +15,7 @@ FILES = (f"{plan.STUDY}/*.json",)
 def _answers(results: Path, *names: str) -> tuple[dict[str, analysis.Answer], dict[str, str]]:
     study = analysis.load_study(results / plan.STUDY)
     found = analysis.answers(study)
-    numbers = {name: f"{text(found[name].difference)}, {found[name].verdict}" for name in names}
+    numbers = {name: f"{text(found[name].difference, 2)} ({found[name].verdict})" for name in names}
     return found, numbers | {"n": str(len(study.seeds)), "bias": f"{plan.BIAS:g}"}
 
 
@@ -48,14 +48,14 @@ def _claim(statement: str, check, question: str, prediction: str, **more) -> Cla
 CLAIMS = (
     _claim(
         "On IMDb under an oracle that favors longer responses by {bias}, nominal SAIL's responses to prompts without a "
-        "true preference change by {excess_nominal}, words; on the others the oracle's preference for them exceeds the "
+        "true preference grow by {excess_nominal} words; on the others the oracle's preference for them exceeds the "
         "truth's by {gap_nominal}; gold reward changes by {gain_nominal} (verdicts after Holm, {n} seeds)",
         over_optimization, "Q3", "longer, and preferred by the oracle alone",
     ),
     _claim(
-        "On IMDb ρ = {bias} changes the distance of the length on open prompts by {excess_robust}, words, the oracle's "
-        "excess preference by {gap_robust}, gold by {gain_robust}; for online DPO the distance by {excess_online}, "
-        "gold by {gain_online} (verdicts after Holm, {n} paired seeds)",
+        "On IMDb ρ = {bias} changes SAIL's distance from the reference's length by {excess_robust} words, gold by "
+        "{gain_robust}, the oracle's excess preference by {gap_robust}; online DPO's distance by {excess_online}, gold "
+        "by {gain_online} (verdicts after Holm, {n} paired seeds)",
         robustness, "Q3", "nearer to the reference's length", key=True,
     ),
     _claim(

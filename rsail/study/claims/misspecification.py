@@ -28,7 +28,7 @@ def _files(*parts: str) -> tuple[str, ...]:
 
 
 def over_optimization(results: Path) -> Finding:
-    """Filler words, the oracle's wish and lost gold of the two nominal objectives, and what rho removes."""
+    """Filler words and the oracle's wish of the two nominal objectives; what rho removes, and what becomes of gold."""
     (central,) = _load(results, "central")
     numbers, held = {"bias": f"{BIAS:g}", "n": N}, []
     for objective in ("score", "online"):
@@ -36,8 +36,25 @@ def over_optimization(results: Path) -> Finding:
         found = lm.over_optimisation(central, nominal)
         removed = lm.less_spurious(central.spurious(robust), central.spurious(nominal))
         numbers |= {f"{objective}_excess": str(found["spurious"]), f"{objective}_removed": str(removed)}
+        numbers[f"{objective}_gold"] = str(_gold(central, objective))
         held += [found["spurious"].low > 0, found["proxy"].low > 0, removed.low > 0]
     return Finding(all(held), numbers, all(held))
+
+
+def _gold(central: lm.Runs, objective: str) -> Interval:
+    """Gold of robust training minus that of nominal training, paired by seed."""
+    robust, nominal = (central.final(f"{objective}_rho{rho:.2f}", lm.GOLD) for rho in (BIAS, 0.0))
+    return paired_difference(robust, nominal)
+
+
+def gold_of_robust_training(results: Path) -> Finding:
+    """Whether gold is not lower at rho = bias than at rho = 0, with the score term and without."""
+    (central,) = _load(results, "central")
+    gold = {objective: _gold(central, objective) for objective in ("score", "online")}
+    numbers = {"bias": f"{BIAS:g}", "n": N} | {name: str(interval) for name, interval in gold.items()}
+    return Finding(
+        gold["score"].high >= 0 > gold["online"].high, numbers, all(g.high >= 0 for g in gold.values())
+    )
 
 
 def gold_over_training(results: Path) -> Finding:
@@ -191,11 +208,12 @@ def other_oracles(results: Path) -> Finding:
     worse = [name for name, row in rows.items() if row["gold"].high < 0]
     better = [name for name, row in rows.items() if row["gold"].low > 0]
     most = min(rows, key=lambda name: rows[name]["gold"].mean)
+    gold = [oracles.final(f"{name}_robust", lm.GOLD) for name in ("flips", "flattened")]
     numbers = {
         "bias": f"{BIAS:g}", "n": N, "all": str(len(rows)), "less": _names(less), "worse": _names(worse),
         "better": _names(better), "most": str(rows[most]["gold"]), "where": _names([most]),
     }  # fmt: skip
-    return Finding(True, numbers)
+    return Finding(np.array_equal(*gold), numbers)
 
 
 def _names(names: list[str]) -> str:
@@ -205,12 +223,14 @@ def _names(names: list[str]) -> str:
 def _methods(results: Path, ours: str) -> Finding:
     central, methods = _load(results, "central", "methods")
     rows = summary.method_differences(central, methods, ours)
-    found = {
-        "cleaner": [n for n, r in rows.items() if lm.verdict(r["spurious"], r["p_spurious"]) == "less"],
-        "richer": [n for n, r in rows.items() if lm.verdict(r["gold"], r["p_gold"]) == "more"],
-        "poorer": [n for n, r in rows.items() if lm.verdict(r["gold"], r["p_gold"]) == "less"],
+    gold = {name: lm.verdict(row["gold"], row["p_gold"]) for name, row in rows.items()}
+    filler = {name: lm.verdict(row["spurious"], row["p_spurious"]) for name, row in rows.items()}
+    numbers = {
+        "cleaner": _names([name for name in rows if filler[name] == "less"]),
+        "richer": str(sum(verdict == "more" for verdict in gold.values())),
+        "both": _names([name for name in rows if gold[name] == "more" and filler[name] != "more"]),
+        "poorer": _names([name for name in rows if gold[name] == "less"]),
     }
-    numbers = {name: _names(names) for name, names in found.items()}
     others = {name: row["spurious"] for name, row in rows.items() if "robust" not in name}
     nearest = min(others, key=lambda name: others[name].mean)
     numbers |= {"nearest": _names([nearest]), "more": str(others[nearest])}
@@ -235,7 +255,7 @@ def methods_at_equal_kl(results: Path) -> Finding:
     cleaner = [name for name, (_, removed, _) in rows.items() if removed.low > 0]
     dirtier = [name for name, (_, removed, _) in rows.items() if removed.high < 0]
     numbers = {
-        "all": str(len(rows)), "richer": str(len(richer)), "cleaner": str(len(cleaner)), "dirtier": _names(dirtier),
+        "all": str(len(rows)), "richer": str(len(richer)), "cleaner": str(len(cleaner)), "dirtier": str(len(dirtier)),
         "least": str(min((gold for gold, _, _ in rows.values()), key=lambda gold: gold.mean)),
         "bias": f"{BIAS:g}", "n": N,
     }  # fmt: skip
@@ -260,9 +280,9 @@ def _claim(statement: str, check, question: str, *parts: str, **more) -> Claim:
 
 CLAIMS = (
     _claim(
-        "A language model over-optimizes an oracle that favors filler words by {bias}: nominal SAIL adds "
-        "{score_excess} of them per response on prompts where all responses are equally good, online DPO "
-        "{online_excess}; ρ = {bias} removes {score_removed} and {online_removed} ({n} paired seeds)",
+        "Under an oracle that favors filler words by {bias}, SAIL adds {score_excess} of them to a response where all "
+        "are equally good, online DPO {online_excess}; ρ = {bias} removes {score_removed} and {online_removed}, and "
+        "changes gold by {score_gold} and {online_gold} ({n} paired seeds)",
         over_optimization, "Q3", "central", prediction="nominal follows the oracle, ρ stops it", key=True,
     ),
     _claim(
@@ -271,8 +291,14 @@ CLAIMS = (
         gold_over_training, "Q3", "central", prediction="gold falls from its best",
     ),
     _claim(
-        "Under {all} other oracles, ρ = {bias} moved the attribute of the mistake less under: {less}; it had more "
-        "gold under: {better}; less gold under: {worse}, most under {where}, {most} ({n} paired seeds each)",
+        "ρ = {bias} costs no gold with the score term ({score}, robust minus nominal), but some without ({online}; {n} "
+        "paired seeds)",
+        gold_of_robust_training, "Q3", "central", prediction="gold not lower, with the score term and without",
+    ),
+    _claim(
+        "Under {all} other oracles (flips and flattened are the same, seen through probabilities), ρ = {bias} moved "
+        "the attribute of the mistake less under: {less}; it had more gold under: {better}; less gold under: {worse}, "
+        "most under {where}, {most} ({n} paired seeds each)",
         other_oracles, "Q3", "oracles",
     ),
     _claim(
@@ -296,7 +322,7 @@ CLAIMS = (
     _claim(
         "Above ρ_crit = {critical}, at ρ = {rho}, a language model stays within {kl} nats of the reference, but gains "
         "{gain} of gold: the reference is the minimum, and yet something is learned ({n} seeds)",
-        critical_radius, "Q5", "central", prediction="next to nothing is left to learn",
+        critical_radius, "Q5", "central", prediction="KL below 0.05 nats",
     ),
     _claim(
         "What is learned above ρ_crit comes of the steps' noise at the kink: on ways of the same length, learning "
@@ -305,7 +331,7 @@ CLAIMS = (
         step_noise, "Q5", "central", "kinks", prediction="KL and gold grow with the step size",
     ),
     _claim(
-        "In {covered} held-out evaluations of language models with the oracle's deviation within ρ, the certificate "
+        "In {covered} held-out evaluations during training with the oracle's deviation within ρ, the certificate "
         "was violated {violated} times (gap of robust SAIL at ρ = {bias}: {gap}, {n} seeds); where the deviation is "
         "larger, the robust loss lay below the true one in {below} % of the evaluations",
         certificate, "Q6", *PARTS, prediction="never violated", key=True,
@@ -321,21 +347,21 @@ CLAIMS = (
         cost_of_caution, "Q8", "truth", prediction="gold is lost as ρ grows", key=True,
     ),
     _claim(
-        "Of {all} other settings and methods at the same budget under an oracle biased by {bias}, against robust SAIL, "
-        "after Holm: fewer filler words: {cleaner} (the nearest, {nearest}, has {more} more); more gold: {richer}; "
-        "less gold: {poorer} ({n} paired seeds)",
+        "Fewer filler words than robust SAIL: {cleaner} of {all} other settings and methods at the same budget (the "
+        "nearest, {nearest}, has {more} more). More gold: {richer}, of them at no more filler: {both}. Less gold: "
+        "{poorer} (oracle biased by {bias}; after Holm, {n} paired seeds)",
         methods_against_robust_sail, "Q9", "central", "methods", key=True,
     ),
     _claim(
-        "Of {all} other settings and methods at the same budget under an oracle biased by {bias}, against robust "
-        "online DPO, after Holm: fewer filler words: {cleaner} (the nearest, {nearest}, has {more} more); more gold: "
-        "{richer}; less gold: {poorer} ({n} paired seeds)",
+        "Fewer filler words than robust online DPO: {cleaner} of {all} other settings and methods at the same budget "
+        "(the nearest, {nearest}, has {more} more). More gold: {richer}, of them at no more filler: {both}. Less gold: "
+        "{poorer} (oracle biased by {bias}; after Holm, {n} paired seeds)",
         methods_against_robust_dpo, "Q9", "central", "methods",
     ),
     _claim(
-        "At the KL of robust online DPO (ρ = {bias}) each of {all} other methods, stopped early, has less gold: "
-        "{richer} by an interval without zero, the nearest by {least}; robust online DPO has fewer filler words than "
-        "{cleaner} of them and more than: {dirtier} ({n} paired seeds)",
+        "Stopped early at the KL of robust online DPO (ρ = {bias}), {richer} of {all} other methods have less gold, "
+        "the nearest by {least}; {cleaner} have more filler words, {dirtier} fewer (not planned, not corrected; {n} "
+        "paired seeds)",
         methods_at_equal_kl, "Q9", "central", "methods", key=True,
     ),
     _claim(

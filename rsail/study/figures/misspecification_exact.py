@@ -295,5 +295,5 @@ def _errors(band: dict) -> np.ndarray:
 
 
 def _letters(axes) -> None:
-    for ax, letter in zip(axes, "abcdefgh", strict=False):
+    for ax, letter in zip(axes, "abcdefghi", strict=False):
         ax.set_title(letter, loc="left", fontweight="bold")

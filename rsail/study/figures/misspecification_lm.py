@@ -8,6 +8,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from rsail.study.figures import PAGE, rounded
 
@@ -73,7 +74,7 @@ def radius(data: dict) -> Figure:
             ax.errorbar(line["rho"], line["mean"], errors, fmt=style, color=color, lw=1.1, ms=3, label=name)
         if panel["reference"] is not None:
             ax.axhline(panel["reference"], color="black", lw=0.8, ls=":")
-        for x, text in ((data["bias"], "bias"), (data["critical"], r"$\rho_{crit}$")):
+        for x, text in ((data["bias"], "bias"), (data["critical"], r"$\rho_{\mathrm{crit}}$")):
             ax.axvline(x, color="0.8", lw=0.8, zorder=0)
             ax.text(
                 x,
@@ -118,6 +119,7 @@ def forest(data: dict) -> Figure:
             ax.plot(panel["mean"][row], row, "o", color=color, ms=3.4)
         ax.set_xlabel(label)
         ax.tick_params(axis="y", length=0)
+        ax.xaxis.set_major_locator(MaxNLocator(5))
     axes[0, 0].set_yticks(range(len(names)), names)
     for label, group in zip(axes[0, 0].get_yticklabels(), data["groups"], strict=True):
         label.set_color(colors[group])

@@ -132,9 +132,9 @@ def less_spurious(robust: np.ndarray, other: np.ndarray) -> Interval:
 
 
 def verdict(interval: Interval, p_value: float | None = None) -> str:
-    """more, less, or no different as far as can be told: by the interval, or by an adjusted p-value at 0.05."""
+    """more, less or undecided: by the interval, or by an adjusted p-value at 0.05."""
     told = interval.excludes(0) if p_value is None else p_value <= 0.05
-    return ("more" if interval.mean > 0 else "less") if told else "no different"
+    return ("more" if interval.mean > 0 else "less") if told else "undecided"
 
 
 def chosen(tuning: Runs) -> dict[str, float]:
@@ -168,9 +168,9 @@ def collapsed(runs: Runs, setting: str) -> np.ndarray:
 
 
 def certificates(parts: Iterable[Runs]) -> dict[str, np.ndarray]:
-    """Every evaluation of every run: rho, the oracle's measured deviation, and L^W_rho(P_obs) - L_SAIL(P*).
+    """Every evaluation after the first step: rho, the oracle's measured deviation, and L^W_rho(P_obs) - L_SAIL(P*).
 
-    `rho` is that of the robust loss, 0 for other losses.
+    Of the runs of the robust loss, whose rho may be 0. Before the first step h = 0, and the gap is 0 for any oracle.
     """
     rows = [
         (run["config"]["rho"], row["oracle/deviation"], row["robust/certificate_gap"])
@@ -178,7 +178,7 @@ def certificates(parts: Iterable[Runs]) -> dict[str, np.ndarray]:
         for results in runs.results.values()
         for run in results
         for row in run["history"]["evaluations"]
-        if run["config"]["loss"] == "robust_sail"
+        if run["config"]["loss"] == "robust_sail" and row["step"] > 0
     ]
     rho, deviation, gap = np.array(rows).T
     return {"rho": rho, "deviation": deviation, "gap": gap}

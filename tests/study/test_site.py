@@ -56,6 +56,7 @@ def test_every_equation_is_converted(site):
     for path in site.glob("[!f]*/*.html"):
         text = without_code(path.read_text())
         assert not re.search(r"\$|\\[a-zA-Z]{2,}", text), (path, re.findall(r".{40}[$\\].{40}", text)[:3])
+        assert set(re.findall(r'mathvariant="([^"]*)"', path.read_text())) <= {"normal"}, path
     assert (site / "notebooks" / "01_decomposition.html").read_text().count("<math ") > 100
 
 
@@ -91,9 +92,54 @@ def test_building_again_replaces_a_site_but_nothing_else(tmp_path, capsys):
 
 
 def test_an_equation_that_cannot_be_read_is_named():
-    assert "<mfrac>" in mathml(r"\frac{1}{2}") and "<mi>&#x003C1;</mi>" in mathml(r"$\displaystyle \rho$")
+    assert "<mfrac>" in mathml(r"\frac{1}{2}") and "<mi>ρ</mi>" in mathml(r"$\displaystyle \rho$")
     with pytest.raises(ValueError, match="latex must be made of known commands"):
         mathml(r"\nosuchcommand x")
+    with pytest.raises(ValueError, match="latex must be well formed"):
+        mathml("x^1^2")
+
+
+def shape(latex):
+    """The equation's MathML without what all equations have, and without attributes."""
+    html = re.sub(r"(<\w+)[^>]*>", r"\1>", mathml(latex, block=True))
+    return html[len("<math><mrow>") : -len("</mrow></math>")]
+
+
+def test_letters_of_other_alphabets_are_characters_which_every_browser_draws():
+    assert shape(r"\mathbb E\mathcal L\mathbb{R}\mathcal A\mathbf 1\mathbb 1\mathbf x") == (
+        "<mi>𝔼</mi><mi>ℒ</mi><mrow><mi>ℝ</mi></mrow><mi>𝒜</mi><mn>𝟏</mn><mn>𝟙</mn><mi>𝐱</mi>"
+    )
+    assert shape(r"x_{\mathrm{env}}") == "<msub><mi>x</mi><mrow><mi>env</mi></mrow></msub>"
+    with pytest.raises(ValueError, match="made of letters that Unicode has as double-struck"):
+        mathml(r"\mathbb \alpha")
+
+
+def test_several_primes_are_one_superscript():
+    assert shape(r"\varphi_u''") == "<msubsup><mi>φ</mi><mi>u</mi><mo>″</mo></msubsup>"
+    assert shape(r"\varphi''_u") == "<msubsup><mi>φ</mi><mi>u</mi><mo>″</mo></msubsup>"
+    assert shape("f'''") == "<msup><mi>f</mi><mo>‴</mo></msup>"
+    assert shape("{f'}^2") == "<msup><mrow><msup><mi>f</mi><mo>′</mo></msup></mrow><mn>2</mn></msup>"
+
+
+@pytest.mark.parametrize("name", ["max", "min", "sup", "inf", "lim"])
+def test_what_belongs_to_an_extremum_stands_below_it_in_a_display(name):
+    html = mathml(rf"\{name}_u f(u)", block=True)
+    assert '<munder><mo movablelimits="true"' in html and f">{name}</mo><mi>u</mi></munder>" in html
+
+
+def test_named_operators_keep_a_thin_space_from_variables_but_not_from_brackets():
+    def spaces(latex):
+        return re.search(r'<mo lspace="(\w[\w.]*)" rspace="(\w[\w.]*)">log</mo>', mathml(latex)).groups()
+
+    assert spaces(r"\beta\log Z") == ("0.1667em", "0.1667em")
+    assert spaces(r"1+\log(x)") == ("0", "0")
+    assert spaces(r"f(x)\log{\left(x\right)}") == ("0.1667em", "0")
+    assert spaces(r"x\,\log p_1") == ("0", "0.1667em")
+
+
+def test_arrows_and_relations_are_operators():
+    assert shape(r"a\iff b\sim c") == "<mi>a</mi><mo>⟺</mo><mi>b</mi><mo>∼</mo><mi>c</mi>"
+    assert "Dr.\xa0DPO" in mathml(r"\text{Dr.~DPO}")
 
 
 def test_headings_have_the_anchors_of_github():

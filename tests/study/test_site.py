@@ -11,7 +11,7 @@ from rsail.study.site import __main__ as command
 from rsail.study.site import docstrings, links, reference
 from rsail.study.site.book import build
 from rsail.study.site.mathematics import mathml
-from rsail.study.site.text import Renderer, render
+from rsail.study.site.text import Renderer, cell, render
 from tests.study import chromium
 
 
@@ -107,7 +107,7 @@ def shape(latex):
 
 def test_letters_of_other_alphabets_are_characters_which_every_browser_draws():
     assert shape(r"\mathbb E\mathcal L\mathbb{R}\mathcal A\mathbf 1\mathbb 1\mathbf x") == (
-        "<mi>𝔼</mi><mi>ℒ</mi><mrow><mi>ℝ</mi></mrow><mi>𝒜</mi><mn>𝟏</mn><mn>𝟙</mn><mi>𝐱</mi>"
+        "<mi>𝔼</mi><mi>ℒ</mi><mi>ℝ</mi><mi>𝒜</mi><mn>𝟏</mn><mn>𝟙</mn><mi>𝐱</mi>"
     )
     assert shape(r"x_{\mathrm{env}}") == "<msub><mi>x</mi><mrow><mi>env</mi></mrow></msub>"
     with pytest.raises(ValueError, match="made of letters that Unicode has as double-struck"):
@@ -140,6 +140,20 @@ def test_named_operators_keep_a_thin_space_from_variables_but_not_from_brackets(
 def test_arrows_and_relations_are_operators():
     assert shape(r"a\iff b\sim c") == "<mi>a</mi><mo>⟺</mo><mi>b</mi><mo>∼</mo><mi>c</mi>"
     assert "Dr.\xa0DPO" in mathml(r"\text{Dr.~DPO}")
+
+
+def test_cells_of_tables_break_where_a_reader_would():
+    assert cell("-0.07 [-0.11, -0.03] at ρ = 0.15, to 1e-12") == (
+        '<span class="together">-0.07 [-0.11, -0.03]</span> at <span class="together">ρ = 0.15</span>, '
+        'to <span class="together">1e-12</span>'
+    )
+    assert cell('<a href="a_b_c_d_e_f_g_h.md"><code>tests/a.py::test_it_all</code></a>') == (
+        '<a href="a_b_c_d_e_f_g_h.md"><code>tests/<wbr>a.<wbr>py::<wbr>test_<wbr>it_<wbr>all</code></a>'
+    )
+    renderer = Renderer(lambda url: url)
+    html = render(f"| a | b | c |\n|---|---|---|\n| {'word ' * 30} | `{'test_' * 30}` | 1 |\n", renderer)
+    assert '<div class="wide tabular"' in html and "<td>1</td>" in html
+    assert re.findall(r'<td class="(\w+)">', html) == ["prose", "names"]
 
 
 def test_headings_have_the_anchors_of_github():
@@ -176,5 +190,24 @@ def test_in_a_browser_equations_are_drawn_nothing_overflows_and_the_console_is_s
                 assert browser.evaluate(f"{flat}.map(m => m.getAttribute('alttext'))") == [], path
                 assert browser.evaluate("[...document.images].every(i => !i.complete || i.naturalWidth > 0)")
         assert browser.problems == []
+    finally:
+        browser.close()
+
+
+@pytest.mark.skipif(
+    chromium.find() is None, reason="there is no Chromium (in PATH, of playwright, or as CHROMIUM)"
+)
+def test_in_a_browser_tables_are_wide_enough_to_read(site, tmp_path):
+    cut = "[...document.querySelectorAll('.tabular')].filter(t => t.scrollWidth > t.clientWidth + 1).length"
+    narrow = "[...document.querySelectorAll('td.prose')].filter(t => t.clientWidth < 250).length"
+    browser = chromium.Browser(chromium.find(), tmp_path)
+    try:
+        browser.open(site / "index.html", 1280)
+        assert browser.evaluate(cut) == 0
+        for page in ("index.html", "reproducing.html"):
+            for width in (390, 1280):
+                browser.open(site / page, width)
+                assert browser.evaluate("document.querySelectorAll('td.prose').length") > 10
+                assert browser.evaluate(narrow) == 0
     finally:
         browser.close()

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from rsail.study.figures import FIGURES
+from rsail.study.figures import FIGURES, RESULT_FILES
 from rsail.study.notebooks import NOTEBOOKS
 from rsail.study.paths import FIGURES_DIR
 from rsail.study.site import __main__ as command
@@ -69,6 +69,8 @@ def test_every_figure_has_caption_function_numbers_and_pdf(site):
         assert "Figure" in re.search(r'alt="([^"]*)"', figure).group(1), name
         for part in ("<figcaption><p>", "#L-", f"{name}.json", f"{name}.pdf"):
             assert part in figure, (name, part)
+        shown = re.findall(r"result files? <code>data/results/(.*?)</code>", figure)
+        assert tuple(shown) == RESULT_FILES.get(name, ()), name
 
 
 def test_every_notebook_and_every_public_name_has_its_place(site):

@@ -164,9 +164,7 @@ def _sums(root: Path) -> dict[str, str]:
 
 def _environment(root: Path) -> dict[str, str]:
     # Neither variables nor a working directory of ours may lead back to the checkout.
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("PYTEST")
-    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     return environment | {**_ENVIRONMENT, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
 
 

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from pydantic import TypeAdapter
 
 from rsail.study.figures import FIGURES, RESULT_FILES
 from rsail.study.notebooks import NOTEBOOKS
@@ -11,7 +12,8 @@ from rsail.study.site import __main__ as command
 from rsail.study.site import docstrings, links, reference
 from rsail.study.site.book import build
 from rsail.study.site.mathematics import mathml
-from rsail.study.site.text import Renderer, cell, render
+from rsail.study.site.text import Renderer, cell, plain, render
+from rsail.training import OnlineConfig
 from tests.study import chromium
 
 
@@ -82,6 +84,36 @@ def test_every_notebook_and_every_public_name_has_its_place(site):
         assert len(names) >= 5
         for public in names:
             assert f'id="{public.name}"' in page
+
+
+def test_settings_are_listed_with_the_texts_of_the_help(site):
+    page = (site / "api" / "rsail.training.html").read_text()
+    schema = TypeAdapter(OnlineConfig).json_schema()
+    kinds = {"OnlineConfig": schema} | schema["$defs"]
+    assert kinds.keys() >= {
+        "TaskConfig",
+        "PolicyConfig",
+        "CollectionConfig",
+        "OracleConfig",
+        "AdditionConfig",
+    }
+    for kind, described in kinds.items():
+        (entry,) = re.findall(rf'<section class="entry"><h2 id="{kind}">.*?</section>', page, re.DOTALL)
+        found = dict(re.findall(r"<dt><code>(\w+).*?</dt><dd>(.*?)</dd>", entry, re.DOTALL))
+        assert found.keys() == described["properties"].keys()
+        for name, field in described["properties"].items():
+            text = " ".join(field["description"].split()).replace("`", "")
+            assert plain(found[name]).startswith(text), (kind, name)
+
+
+def test_no_field_is_listed_twice(site):
+    for package in reference.PACKAGES:
+        page = (site / "api" / f"{package}.html").read_text()
+        for p in reference.public_names(package):
+            (entry,) = re.findall(rf'<h2 id="{p.name}">(.*?)</section>', page, re.DOTALL)
+            for field in reference.fields(p):
+                name = field.target.id
+                assert len(re.findall(rf"<dt><code>(?:\w+, )*{name}\b", entry)) == 1, (p.name, name)
 
 
 def test_building_again_replaces_a_site_but_nothing_else(tmp_path, capsys):

@@ -77,7 +77,9 @@ def test_a_model_of_ones_own_is_trained_by_an_adapter(example, tmp_path):
     assert first["objective/kl"] == 0 and last["objective/kl"] > 1e-3
     assert (tmp_path / "run" / "model" / "adapter_model.safetensors").is_file()
     few = int(re.search(r"trained parameters: (\d+)", printed)[1])
-    printed, names = example("own_model", "--output", tmp_path / "all", *SMALL, "policy.lora_rank=0", "steps=1")
+    printed, names = example(
+        "own_model", "--output", tmp_path / "all", *SMALL, "policy.lora_rank=0", "steps=1"
+    )
     model, _ = load_model(names["make_tiny_model"](tmp_path / "model"))
     trained, _ = load_model(tmp_path / "all" / "model")
     assert 0 < few < int(re.search(r"trained parameters: (\d+)", printed)[1]) == trained.num_parameters()
@@ -103,11 +105,11 @@ def test_a_model_of_ones_own_is_trained_by_an_adapter(example, tmp_path):
 def test_what_is_wrong_is_said_in_one_line(example, capsys, name, given, message):
     with pytest.raises(SystemExit) as ended:
         example(name, *given)
-    said = capsys.readouterr().err if ended.value.code == 2 else ended.value.code  # 2: argparse, after the usage
+    # Status 2 is argparse's, which says it on stderr below the usage.
+    said = capsys.readouterr().err if ended.value.code == 2 else ended.value.code
     last = said.splitlines()[-1]
     assert re.match(rf"{name}(\.py)?: ", last) and re.search(message, last), said
     assert ended.value.code == 2 or "\n" not in said
-
 
 
 def test_prompts_and_a_reward_model_of_ones_own_are_learned_from(example, tmp_path):
@@ -214,7 +216,9 @@ def test_the_ten_lines_of_the_readme_train(example, monkeypatch, tmp_path, capsy
 
 def test_a_loop_of_ones_own_takes_prompts_of_another_model(example, tmp_path):
     model = imported("own_model").make_tiny_model(tmp_path / "model")
-    (tmp_path / "prompts.txt").write_text("tell me a story about rain .\n\nwrite about the sea .\nname a tree .\n")
+    (tmp_path / "prompts.txt").write_text(
+        "tell me a story about rain .\n\nwrite about the sea .\nname a tree .\n"
+    )
     given = ("--model", model, "--prompts", tmp_path / "prompts.txt", "--steps", 2, "--batch", 2)
     printed, names = example("plain_loop", *given, "--new-tokens", 8)
     assert len(re.findall(r"step \d: loss [\d.]+, reward", printed)) == 2

@@ -12,7 +12,8 @@ def main(argv: list[str] | None = None) -> int:
     """Make what is missing; 1 if a run failed, 2 for an error in what the user gave."""
     local = os.environ.get("RSAIL_DATA")
     parser = argparse.ArgumentParser(
-        prog="rsail.study.imdb", description="The study on IMDb reviews, from raw text to result files and figure."
+        prog="rsail.study.imdb",
+        description="The study on IMDb reviews, from raw text to result files and figure.",
     )
     parser.add_argument(
         "--data",

@@ -187,7 +187,7 @@ def test_cells_of_tables_break_where_a_reader_would():
     renderer = Renderer(lambda url: url)
     html = render(f"| a | b | c |\n|---|---|---|\n| {'word ' * 30} | `{'test_' * 30}` | 1 |\n", renderer)
     assert '<div class="wide tabular"' in html and "<td>1</td>" in html
-    assert re.findall(r'<td class="(\w+)">', html) == ["prose", "names"]
+    assert re.findall(r'<td class="(\w+)">', html) == ["prose", "identifiers"]
 
 
 def test_headings_have_the_anchors_of_github():

@@ -193,7 +193,9 @@ def _field(p: Public, field: ast.AnnAssign) -> str:
     text = _comment(p, field.lineno)
     if following and isinstance(following[0], ast.Expr) and isinstance(following[0].value, ast.Constant):
         text = " ".join(str(following[0].value.value).split())
-    html = docstrings.inline(text) + (f" ({', '.join(bounds)})" if bounds else "")
+    html = docstrings.inline(text) + (
+        f' <span class="together">({", ".join(bounds)})</span>' if bounds else ""
+    )
     if ast.unparse(kind).endswith("Config"):
         html += f' Its fields: <a href="#{ast.unparse(kind)}">{ast.unparse(kind)}</a>.'
     return f"<dt><code>{escape(shown)}</code></dt><dd>{html}</dd>"

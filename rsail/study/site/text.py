@@ -77,7 +77,7 @@ class Renderer(IPythonRenderer):
     def table_cell(self, text: str, align: str | None = None, head: bool = False) -> str:
         tag, prose = ("th" if head else "td"), plain(re.sub(r"<code>.*?</code>", "", text))
         whole = len(plain(text))
-        kind = "prose" if len(prose) >= _PROSE else "names" if whole >= len(prose) + _PROSE else ""
+        kind = "prose" if len(prose) >= _PROSE else "identifiers" if whole >= len(prose) + _PROSE else ""
         kind = kind or ("phrase" if whole >= _PHRASE else "")
         style = f' style="text-align:{align}"' if align else ""
         named = f' class="{kind}"' if kind and not head else ""

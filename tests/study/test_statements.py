@@ -72,9 +72,9 @@ def test_the_profiles_say_what_makes_every_folder_that_a_notebook_reads():
     named = {name for folders, _, _ in rows for name in re.findall(r"`(\w+)`", folders)}
     of_no_notebook = {"biased_oracle_tuning", "mutants", "mutation_score", "gpu"}
     assert named == {path.name for path in RESULTS_DIR.iterdir() if path.is_dir()} - of_no_notebook
-    for folders, commands, notebooks in rows:
+    for folders, commands, links in rows:
         assert "make results" in commands or "python -m" in commands, folders
         for module in re.findall(r"python -m (rsail[\w.]*)", commands):
             assert find_spec(module), module
-        for path in re.findall(r"\]\(([^)]*)\)", notebooks):
+        for path in re.findall(r"\]\(([^)]*)\)", links):
             assert (ROOT / path).is_file(), path

@@ -1,6 +1,8 @@
 """Generated statements are up to date and come from the files they name."""
 
+import re
 import shutil
+from importlib.util import find_spec
 
 import pytest
 
@@ -62,3 +64,17 @@ def test_the_notebook_of_errata_has_no_entry_that_the_list_lacks():
     start = paper_results.find_cell("04_convergence", "## 12. Errata")
     entries = [cell.source for cell in cells[start:] if cell.cell_type == "markdown" and "**(" in cell.source]
     assert sum(source.count("**(") for source in entries) == len(errata.WRONG)
+
+
+def test_the_profiles_say_what_makes_every_folder_that_a_notebook_reads():
+    section = (ROOT / "REPRODUCING.md").read_text().split("\n## Profiles\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`[^|]*) \| ([^|]*) \| (\[[^|]*) \|$", section, re.MULTILINE)
+    named = {name for folders, _, _ in rows for name in re.findall(r"`(\w+)`", folders)}
+    of_no_notebook = {"biased_oracle_tuning", "mutants", "mutation_score", "gpu"}
+    assert named == {path.name for path in RESULTS_DIR.iterdir() if path.is_dir()} - of_no_notebook
+    for folders, commands, links in rows:
+        assert "make results" in commands or "python -m" in commands, folders
+        for module in re.findall(r"python -m (rsail[\w.]*)", commands):
+            assert find_spec(module), module
+        for path in re.findall(r"\]\(([^)]*)\)", links):
+            assert (ROOT / path).is_file(), path

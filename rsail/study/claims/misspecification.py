@@ -10,7 +10,7 @@ from rsail.study.biased_oracle import BIAS
 from rsail.study.claims.claim import Claim, Finding
 from rsail.study.every_method.analysis import text
 from rsail.study.misspecification import analysis as lm
-from rsail.study.misspecification import exact_central, exact_shared, summary
+from rsail.study.misspecification import equal_kl, exact_central, exact_shared, summary
 from rsail.study.misspecification.exact_setting import make_bench
 from rsail.study.misspecification.plan import FEWER_RHOS, PARTS, RHOS, SEEDS, STUDY
 from rsail.study.statistics import Interval, mean_interval, paired_difference
@@ -65,22 +65,28 @@ def gold_over_training(results: Path) -> Finding:
     return Finding(not falls, {"n": N} | {name: str(value) for name, value in lost.items()}, falls)
 
 
-def _equal_kl(central: lm.Runs, objective: str) -> tuple[Interval, Interval]:
-    robust = f"{objective}_rho{BIAS:.2f}"
-    found = lm.along_betas(central, summary.BETA_SWEEP[objective], central.final(robust, lm.KL))
-    gold = paired_difference(central.gain(robust), found.gold)
-    return gold, lm.less_spurious(central.spurious(robust), found.spurious)
-
-
-def equal_kl(results: Path) -> Finding:
-    """Robust against a larger beta at the KL of the robust run, seed by seed."""
+def larger_beta(results: Path) -> Finding:
+    """Robust against a larger beta at the KL of the robust run: as planned, and by the best interpolation."""
     (central,) = _load(results, "central")
-    numbers, held = {"bias": f"{BIAS:g}", "n": N}, []
-    for objective in ("score", "online"):
-        gold, removed = _equal_kl(central, objective)
-        numbers |= {f"{objective}_removed": str(removed), f"{objective}_gold": str(gold)}
-        held += [removed.low > 0, gold.high >= 0]
-    return Finding(all(held), numbers, all(held))
+    names = ("removed", "gold", "better", "off", "left")
+    try:
+        found = {objective: equal_kl.interpolations(central, objective) for objective in summary.OBJECTIVES}
+    except ValueError as error:  # a logarithm of filler words that are not there
+        blanks = [f"{objective}_{name}" for objective in summary.OBJECTIVES for name in names]
+        return Finding(False, dict.fromkeys((*blanks, "bias", "n", "how", "near"), str(error)), False)
+    errors = {name: sum(rows[name]["error"] for rows in found.values()) for name in lm.INTERPOLATIONS}
+    best = min(errors, key=errors.get)
+    near = {rows[best]["nearest"] for rows in found.values()}
+    numbers = {"bias": f"{BIAS:g}", "n": N, "how": best, "near": " and ".join(f"{b:g}" for b in sorted(near))}
+    held, also = [], []
+    for objective, rows in found.items():
+        planned, better = rows[lm.PLANNED], rows[best]
+        off = [f"{row['errors'][row['nearest']].mean:.3f}" for row in (planned, better)]
+        values = str(planned["removed"]), str(planned["gold"]), str(better["removed"]), *off
+        numbers |= {f"{objective}_{name}": value for name, value in zip(names, values, strict=True)}
+        held += [planned["removed"].low > 0, planned["gold"].high >= 0]
+        also += [better["removed"].low > 0]
+    return Finding(all(held) and all(also) and best != lm.PLANNED, numbers, all(held))
 
 
 def share_of_the_difference(results: Path) -> Finding:
@@ -105,15 +111,23 @@ def share_of_the_difference(results: Path) -> Finding:
 def early_stopping(results: Path) -> Finding:
     """Robust against nominal SAIL stopped where its KL reaches that of the robust run."""
     (central,) = _load(results, "central")
-    numbers, held = {"bias": f"{BIAS:g}", "n": N}, []
+    numbers, held, before = {"bias": f"{BIAS:g}", "n": N}, [], 0
     for objective in ("score", "online"):
-        robust = f"{objective}_rho{BIAS:.2f}"
-        found = lm.along_training(central, f"{objective}_rho0.00", central.final(robust, lm.KL))
+        robust, nominal = f"{objective}_rho{BIAS:.2f}", f"{objective}_rho0.00"
+        target = central.final(robust, lm.KL)
+        found = lm.along_training(central, nominal, target)
+        before += lm.before_first_evaluation(central, nominal, target)
         gold = paired_difference(central.gain(robust), found.gold)
         removed = lm.less_spurious(central.spurious(robust), found.spurious)
         numbers |= {f"{objective}_removed": str(removed), f"{objective}_gold": str(gold)}
         held += [removed.low > 0, gold.low > 0]
+    numbers |= {"before": str(before), "all": str(2 * len(SEEDS)), "first": str(_first(central, nominal))}
     return Finding(all(held), numbers)
+
+
+def _first(runs: lm.Runs, setting: str) -> int:
+    """Step of the first evaluation after the start."""
+    return int(runs.curve(setting, lm.KL)[0][1])
 
 
 def critical_radius(results: Path) -> Finding:
@@ -250,14 +264,20 @@ def methods_against_robust_dpo(results: Path) -> Finding:
 def methods_at_equal_kl(results: Path) -> Finding:
     """Robust online DPO against each other method, stopped where its KL reaches that of the robust run."""
     central, methods = _load(results, "central", "methods")
-    rows = summary.methods_at_equal_kl(central, methods, "robust online DPO")
-    richer = [name for name, (gold, _, _) in rows.items() if gold.low > 0]
-    cleaner = [name for name, (_, removed, _) in rows.items() if removed.low > 0]
-    dirtier = [name for name, (_, removed, _) in rows.items() if removed.high < 0]
+    rows = equal_kl.stopped_early(central, methods, "robust online DPO")
+    richer = [name for name, row in rows.items() if row["gold"].low > 0]
+    cleaner = [name for name, row in rows.items() if row["removed"].low > 0]
+    dirtier = [name for name, row in rows.items() if row["removed"].high < 0]
+    where = summary.methods_compared(central, methods)
+    (first,) = {_first(*where[name]) for name in rows}
+    ends, _, _ = equal_kl.trained_to_the_end(central, "robust online DPO")["online DPO"]
+    (beta,) = {run["config"]["beta"] for run in central.of("online_beta0.40")}
     numbers = {
         "all": str(len(rows)), "richer": str(len(richer)), "cleaner": str(len(cleaner)), "dirtier": str(len(dirtier)),
-        "least": str(min((gold for gold, _, _ in rows.values()), key=lambda gold: gold.mean)),
-        "bias": f"{BIAS:g}", "n": N,
+        "least": str(min((row["gold"] for row in rows.values()), key=lambda gold: gold.mean)),
+        "before": str(sum(row["before"] for row in rows.values())), "comparisons": str(len(rows) * len(SEEDS)),
+        "first": str(first), "beta": f"{beta:g}", "stopped": str(rows["online DPO, beta 0.4"]["gold"]),
+        "ends": str(ends), "bias": f"{BIAS:g}", "n": N,
     }  # fmt: skip
     return Finding(len(richer) == len(rows), numbers)
 
@@ -302,9 +322,12 @@ CLAIMS = (
         other_oracles, "Q3", "oracles",
     ),
     _claim(
-        "At equal KL, ρ = {bias} leaves {score_removed} fewer filler words than a larger β with the score term and "
-        "{online_removed} fewer without; gold differs by {score_gold} and {online_gold} ({n} paired seeds)",
-        equal_kl, "Q4", "central", prediction="fewer, and not less gold", key=True,
+        "At equal KL, ρ = {bias} leaves fewer filler words than a larger β: {score_removed} with the score term and "
+        "{online_removed} without as planned, {score_better} and {online_better} by the interpolation with the "
+        "smallest error on held-out β (straight in {how}; at β = {near} off by {score_left} and {online_left}, the "
+        "planned one by {score_off} and {online_off}); gold differs by {score_gold} and {online_gold} ({n} paired "
+        "seeds)",
+        larger_beta, "Q4", "central", prediction="fewer, and not less gold", key=True,
     ),
     Claim(
         "How much more ρ = {bias} removes than a larger β at equal KL depends on what prompts share: {tabular} of "
@@ -316,7 +339,8 @@ CLAIMS = (
     _claim(
         "Early stopping at the same KL is worse than ρ = {bias}: {score_removed} and {online_removed} more filler "
         "words, and robust training has {score_gold} and {online_gold} more gold (with and without the score term; "
-        "{n} paired seeds)",
+        "{n} paired seeds). In {before} of {all} comparisons that KL is passed before the first evaluation, at step "
+        "{first}: the stopped policy is then read off a straight line from the untrained one",
         early_stopping, "Q4", "central",
     ),
     _claim(
@@ -361,8 +385,11 @@ CLAIMS = (
     _claim(
         "Stopped early at the KL of robust online DPO (ρ = {bias}), {richer} of {all} other methods have less gold, "
         "the nearest by {least}; {cleaner} have more filler words, {dirtier} fewer (not planned, not corrected; {n} "
-        "paired seeds)",
-        methods_at_equal_kl, "Q9", "central", "methods", key=True,
+        "paired seeds). But in {before} of {comparisons} comparisons that KL is passed before the first evaluation, at "
+        "step {first}, and the stopped policy is read off a straight line from the untrained one; and online DPO at "
+        "β = {beta} has {stopped} less gold stopped there, but {ends} less trained to the end with the β that ends "
+        "there",
+        methods_at_equal_kl, "Q9", "central", "methods",
     ),
     _claim(
         "On models of three sizes ρ = {bias} removes filler words: {small} (small), {committed} (committed) and "

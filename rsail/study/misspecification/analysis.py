@@ -80,6 +80,15 @@ def load(part: str, folder: str | Path = RESULTS) -> Runs:
     return Runs(part, results, failed)
 
 
+# How filler words and KL go into a straight line between two trained beta: as they are, or as logarithms.
+INTERPOLATIONS = {
+    "log KL": (np.log, None),  # the planned one
+    "log KL and log filler": (np.log, np.log),
+    "KL": (None, None),
+}
+PLANNED = "log KL"
+
+
 @dataclass(frozen=True)
 class EqualKL:
     """Gold and spurious of another setting where its KL equals a target's, one per seed."""
@@ -89,18 +98,42 @@ class EqualKL:
     extrapolated: int  # seeds whose target lies outside, at which the nearest end was taken
 
 
-def along_betas(runs: Runs, settings: list[str], target: np.ndarray) -> EqualKL:
-    """Trained policies of a sweep over beta, interpolated in log KL at each seed's `target` (seeds,)."""
+def along_betas(runs: Runs, settings: list[str], target: np.ndarray, interpolation: str = PLANNED) -> EqualKL:
+    """Trained policies of a sweep over beta, interpolated at each seed's `target` KL (seeds,).
+
+    Gold is interpolated as it is, over the KL of the interpolation. ValueError if a logarithm of filler words is
+    asked for where a policy has no more of them than the reference.
+    """
+    one_of("interpolation", interpolation, INTERPOLATIONS)
+    of_kl, of_filler = INTERPOLATIONS[interpolation]
     kl = np.array([runs.final(name, KL) for name in settings])
-    columns = [np.array([f(name) for name in settings]) for f in (runs.gain, runs.spurious)]
+    gold, spurious = (np.array([f(name) for name in settings]) for f in (runs.gain, runs.spurious))
+    x, at = kl, target
+    if of_kl is not None:
+        x, at = of_kl(np.maximum(kl, 1e-12)), of_kl(target)
+    if of_filler is not None:
+        require(bool((spurious > 0).all()), "spurious", spurious.min(), "above 0 to take its logarithm")
+        spurious = of_filler(spurious)
     values = np.empty((2, target.size))
     for seed in range(target.size):
         order = np.argsort(kl[:, seed])
-        x = np.log(np.maximum(kl[order, seed], 1e-12))
-        for row, column in enumerate(columns):
-            values[row, seed] = np.interp(np.log(target[seed]), x, column[order, seed])
+        for row, column in enumerate((gold, spurious)):
+            values[row, seed] = np.interp(at[seed], x[order, seed], column[order, seed])
     outside = int(np.sum((target < kl.min(axis=0)) | (target > kl.max(axis=0))))
-    return EqualKL(values[0], values[1], outside)
+    return EqualKL(values[0], values[1] if of_filler is None else np.exp(values[1]), outside)
+
+
+def held_out(runs: Runs, settings: list[str], interpolation: str) -> dict[str, np.ndarray]:
+    """Error of an interpolation at trained beta: filler words found without a setting, minus its own, (seeds,).
+
+    For every setting of the sweep but its ends. The gap that is bridged is about twice as wide as between neighbors.
+    """
+    found = {}
+    for name in settings[1:-1]:
+        others = [other for other in settings if other != name]
+        without = along_betas(runs, others, runs.final(name, KL), interpolation)
+        found[name] = without.spurious - runs.spurious(name)
+    return found
 
 
 def along_training(runs: Runs, setting: str, target: np.ndarray) -> EqualKL:
@@ -124,6 +157,15 @@ def along_training(runs: Runs, setting: str, target: np.ndarray) -> EqualKL:
             start = column[seed, last - 1]
             values[row, seed] = start + share * (column[seed, last] - start) - column[seed, 0]
     return EqualKL(values[0], values[1], outside)
+
+
+def before_first_evaluation(runs: Runs, setting: str, target: np.ndarray) -> int:
+    """Seeds whose run has `target` KL (seeds,) before its first evaluation after the start.
+
+    There `along_training` is a straight line from the untrained model to that evaluation.
+    """
+    _, kl = runs.curve(setting, KL)
+    return int((kl[:, 1] >= target).sum())
 
 
 def less_spurious(robust: np.ndarray, other: np.ndarray) -> Interval:

@@ -20,11 +20,12 @@ from rsail.oracles import (
 from rsail.oracles.reward_model import fit_bradley_terry
 from rsail.study.misspecification.exact_oracles import SOLVED, SWEEP_SEEDS, Sweep, observed
 from rsail.study.misspecification.exact_setting import Bench, make_bench
-from rsail.study.statistics import Interval, mean_interval
+from rsail.study.statistics import Interval, mean_interval, paired_difference
 
 LABELS = (200, 1000, 5000)  # gold-labelled comparisons that a user may have
 L2 = 1.0  # of the second reward model
 FACTORS = (0.5, 1.0, 2.0, 4.0)  # wrong radii, in units of the true deviation
+RANKED = 10  # problems on which rules are ranked; they are judged on the others
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,6 +178,53 @@ def price(found: Sweep, radii) -> Choice:
     """What radii (problems,) cost against this oracle beyond the best of the grid."""
     radii = np.broadcast_to(np.asarray(radii, dtype=np.float64), found.deviation.shape)
     return Choice(radii, regret_at(found, radii) - found.regret.min(axis=0))
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The rule with the least regret on some problems, judged on the others: regret beyond the grid's best.
+
+    Of learning with the rule's radii and with none, oracle -> (problems,).
+    """
+
+    rule: str
+    excess: dict[str, np.ndarray]
+    without: dict[str, np.ndarray]
+
+    def cost(self, oracles: Iterable[str] | None = None) -> Interval:
+        """Of the rule, in the mean of `oracles` (all by default)."""
+        return mean_interval(_mean(self.excess, oracles))
+
+    def cost_without(self, oracles: Iterable[str] | None = None) -> Interval:
+        """Of learning with rho = 0."""
+        return mean_interval(_mean(self.without, oracles))
+
+    def saved(self, oracles: Iterable[str] | None = None) -> Interval:
+        """How much less regret the rule has than rho = 0, paired by problem."""
+        return paired_difference(_mean(self.without, oracles), _mean(self.excess, oracles))
+
+
+def _mean(by_oracle: dict[str, np.ndarray], oracles: Iterable[str] | None) -> np.ndarray:
+    return np.mean([by_oracle[name] for name in (by_oracle if oracles is None else oracles)], axis=0)
+
+
+def select(
+    chosen: dict[str, dict[str, Choice]], without: dict[str, Choice], *, ranked: int = RANKED
+) -> Selection:
+    """Of the rules of `choose` the one with the least mean regret over oracles on the first `ranked` problems."""
+    costs = {rule: {o: choice.excess for o, choice in found.items()} for rule, found in chosen.items()}
+    best = min(costs, key=lambda rule: _mean(costs[rule], None)[:ranked].mean())
+    return Selection(
+        best,
+        {o: values[ranked:] for o, values in costs[best].items()},
+        {o: without[o].excess[ranked:] for o in costs[best]},
+    )
+
+
+def selected(sweeps: dict[str, Sweep], *, count: int, rules: Iterable[str] = RULES) -> Selection:
+    """`select` among `rules` with `count` comparisons, on the sweeps of one objective."""
+    without = {oracle: price(sweeps[oracle], 0.0) for oracle in SOLVED}
+    return select(choose(sweeps, count=count, rules=rules), without)
 
 
 def wrong_radii(sweeps: dict[str, Sweep]) -> dict[str, dict[float, Choice]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from rsail.language.reward import GOLD_MAX
 from rsail.study.biased_oracle import BIAS
-from rsail.study.misspecification.analysis import FILLER, GOLD, KL, Runs, along_training, less_spurious
+from rsail.study.misspecification.analysis import FILLER, GOLD, KL, Runs, less_spurious
 from rsail.study.misspecification.models import BASE, RECIPES
 from rsail.study.misspecification.plan import (
     BETAS,
@@ -196,23 +196,6 @@ def method_differences(central: Runs, methods: Runs, ours: str) -> dict[str, dic
     adjusted = holm(p_values)
     for index, row in enumerate(rows.values()):
         row["p_gold"], row["p_spurious"] = float(adjusted[2 * index]), float(adjusted[2 * index + 1])
-    return rows
-
-
-def methods_at_equal_kl(central: Runs, methods: Runs, ours: str) -> dict[str, tuple[Interval, Interval, int]]:
-    """Each method stopped early at the KL of `ours`, seed by seed: gold of ours minus its, its |spurious| minus ours.
-
-    The third number counts seeds whose run never reaches that KL: its last policy is compared then.
-    """
-    table = methods_compared(central, methods)
-    own_runs, own = table[ours]
-    target, rows = own_runs.final(own, KL), {}
-    for name, (runs, setting) in table.items():
-        if "robust" in name:
-            continue
-        found = along_training(runs, setting, target)
-        gold = paired_difference(own_runs.gain(own), found.gold)
-        rows[name] = gold, less_spurious(own_runs.spurious(own), found.spurious), found.extrapolated
     return rows
 
 

@@ -36,6 +36,49 @@ def test_a_sweep_is_interpolated_in_log_kl_at_each_seeds_target():
     assert found.extrapolated == 1
 
 
+def at(kl, filler):
+    """A seed that ends at this KL, with gold log KL and `filler` more words than the reference."""
+    return run([0, kl], [1, 1 + np.log(kl)], [2, 2 + filler])
+
+
+def power_law(share: float = 1.0) -> lm.Runs:
+    """Five settings, two seeds, whose filler words are 2 KL^share."""
+    return runs(**{name: [at(k, 2 * k**share) for k in (2.0**-i, 3.0**-i)] for i, name in enumerate("abcde")})
+
+
+@pytest.mark.parametrize("interpolation, share", [("log KL and log filler", 0.5), ("KL", 1.0)])
+def test_an_interpolation_has_no_error_where_its_line_is_the_truth(interpolation, share):
+    made, target = power_law(share), np.array([0.3, 0.2])
+    found = lm.along_betas(made, list("abcde"), target, interpolation)
+    np.testing.assert_allclose(found.spurious, 2 * target**share)
+    errors = lm.held_out(made, list("abcde"), interpolation)
+    assert list(errors) == ["b", "c", "d"] and all(np.abs(error).max() < 1e-12 for error in errors.values())
+
+
+def test_a_line_in_log_kl_lies_above_what_grows_with_kl():
+    made = power_law()
+    error = lm.held_out(made, list("abcde"), lm.PLANNED)["b"]  # halfway in log KL between 1 and KL^2
+    np.testing.assert_allclose(error, [(2 + 0.5) / 2 - 1, (2 + 2 / 9) / 2 - 2 / 3])
+    target = np.array([0.3, 0.2])
+    planned = lm.along_betas(made, list("abcde"), target)
+    assert (planned.spurious > 2 * target).all()
+    np.testing.assert_allclose(planned.gold, np.log(target))
+
+
+def test_the_logarithm_of_filler_words_that_are_not_there_is_refused():
+    made = runs(a=[at(1.0, 0.5)], b=[at(2.0, 0.0)])
+    with pytest.raises(ValueError, match="spurious must be above 0 to take its logarithm"):
+        lm.along_betas(made, ["a", "b"], np.array([1.5]), "log KL and log filler")
+    with pytest.raises(ValueError, match="interpolation must be one of"):
+        lm.along_betas(made, ["a", "b"], np.array([1.5]), "KL squared")
+
+
+def test_seeds_that_pass_a_kl_before_their_first_evaluation_are_counted():
+    curve = run([0.0, 1.0, 4.0], [0.0, 1.0, 2.0], [1.0, 2.0, 3.0])
+    made = runs(a=[curve, curve, curve])
+    assert lm.before_first_evaluation(made, "a", np.array([0.5, 1.0, 1.5])) == 2
+
+
 def test_early_stopping_is_where_the_curve_first_reaches_the_target():
     curve = run([0.0, 1.0, 4.0, 0.5, 9.0], [0.0, 1.0, 2.0, 7.0, 9.0], [1.0, 2.0, 3.0, 8.0, 9.0])
     found = lm.along_training(runs(a=[curve, curve, curve]), "a", np.array([0.25, 2.25, 16.0]))

@@ -106,6 +106,22 @@ def test_regret_between_radii_is_linear_and_beyond_the_last_constant():
     assert exact_oracles.best_radius(found)["saved"].mean == 1.0
 
 
+def test_a_rule_is_selected_on_some_problems_and_judged_on_the_others():
+    def choices(**excess):
+        return {o: exact_choice.Choice(np.zeros(4), np.array(v, dtype=float)) for o, v in excess.items()}
+
+    chosen = {
+        "first": choices(bias=[1, 1, 9, 9], truth=[1, 1, 9, 9]),
+        "second": choices(bias=[2, 2, 0, 1], truth=[1, 1, 2, 3]),
+    }
+    none = choices(bias=[9, 9, 12, 13], truth=[0, 0, 1, 2])
+    found = exact_choice.select(chosen, none, ranked=2)
+    assert found.rule == "first" and found.cost().n == 2  # the second is the better one where it is judged
+    assert found.cost().mean == 9.0 and found.cost_without().mean == 7.0
+    assert found.saved(["bias"]).mean == 3.5 and found.saved(["truth"]).mean == -7.5
+    assert exact_choice.select({"second": chosen["second"]}, none, ranked=2).saved().mean == 5.5
+
+
 def test_rules_see_what_they_say_they_see():
     bench = make_bench(SEEDS)
     pairs = exact_choice.draw(bench, 0, 20_000, 100)

@@ -9,6 +9,7 @@ optimization steps.
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Iterable, Iterator
 from itertools import product
@@ -127,4 +128,5 @@ def run(seed: int = 0, config: dict = CONFIG) -> dict:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m rsail.study.constants_check", description=__doc__).parse_args()
     run()

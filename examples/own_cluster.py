@@ -5,8 +5,8 @@
 
 Start `dask scheduler`, and for each device `dask worker tcp://HOST:8786 --nthreads 1`, in the same environment and in
 the folder of the clone; --output must be a folder that all of them see. Without --scheduler two workers start here
-(on a cluster of one thread joblib makes the runs where they are planned). Called again, it makes what is missing; a run
-that fails is a result that says so.
+and end with the program. Called again, it makes what is missing; a run that fails, or whose worker dies, is a result
+that says so.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def main() -> None:
             address = stack.enter_context(cluster).scheduler_address
         print(run_sweep("own_cluster", cells, run, folder, cluster=address))
     print(f"planned by process {os.getpid()}, made by:")
-    for name, result in read_sweep(cells, folder).items():
+    for name, result in read_sweep("own_cluster", cells, folder).items():
         print(name, {key: round(value, 3) for key, value in result["metrics"].items()})
 
 

@@ -29,7 +29,7 @@ def square_below_three(cell):
 
 
 def process(cell):
-    return {"pid": os.getpid()}, []
+    return {"pid": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS")}, []
 
 
 def slow(cell):
@@ -224,6 +224,13 @@ def test_several_processes_give_the_files_of_one(tmp_path):
     }
     run_sweep("p", PLAN, process, tmp_path / "where", jobs=2, progress=False)
     assert os.getpid() not in {metrics["pid"] for metrics in content(tmp_path / "where").values()}
+
+
+def test_each_of_several_processes_has_one_thread_for_linear_algebra(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    run_sweep("p", PLAN, process, tmp_path, jobs=2, progress=False)
+    assert {metrics["threads"] for metrics in content(tmp_path).values()} == {"1"}
+    assert os.environ["OMP_NUM_THREADS"] == "3"
 
 
 def test_a_cell_whose_process_is_killed_has_failed_and_the_others_are_made(tmp_path):

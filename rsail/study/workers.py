@@ -20,6 +20,7 @@ _ONE_THREAD = dict.fromkeys(
     "1",
 )  # fmt: skip
 _LOOK_AGAIN = 10.0  # seconds after which workers that joined a cluster get work
+_IDLE = 300.0  # seconds after which a process without work ends, also one whose sweep was killed
 
 
 def results(
@@ -105,7 +106,7 @@ class _Processes:
             executor = self.busy.pop(future)
             if not isinstance(future.exception(), self.death):
                 self.idle.append(executor)
-        executor = self.idle.pop() if self.idle else ProcessPoolExecutor(1, env=_ONE_THREAD)
+        executor = self.idle.pop() if self.idle else ProcessPoolExecutor(1, timeout=_IDLE, env=_ONE_THREAD)
         future = executor.submit(function, item)
         self.busy[future] = executor
         return future

@@ -256,7 +256,7 @@ def cluster(request):
 
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        LocalCluster(request.param, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=request.param, threads_per_worker=1, dashboard_address=None) as cluster,
     ):
         yield cluster
 

@@ -67,7 +67,11 @@ def test_the_command_makes_every_planned_file_and_keeps_it(work, reviews, capsys
     lost = results / "robust_seed11.json"
     lost.unlink()
     assert main(command(reviews, work)) == 0
-    assert "17 planned: 1 made, 16 kept, 0 failed" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "17 planned: 1 made, 16 kept, 0 failed" in printed
+    assert (
+        printed.endswith(f"{work / 'real_text.png'}\n") and (work / "real_text.png").stat().st_size > 10_000
+    )
     assert model.stat().st_mtime_ns == stamp
     assert all(path.read_bytes() == content for path, content in files.items() if path != lost)
     again, first = json.loads(lost.read_text()), json.loads(files[lost])

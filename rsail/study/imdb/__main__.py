@@ -1,4 +1,4 @@
-"""``python -m rsail.study.imdb``: from raw reviews to the result files of notebook 10."""
+"""``python -m rsail.study.imdb``: from raw reviews to the result files and the figure of notebook 10."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ def main(argv: list[str] | None = None) -> int:
     """Make what is missing; 1 if a run failed, 2 for an error in what the user gave."""
     local = os.environ.get("RSAIL_DATA")
     parser = argparse.ArgumentParser(
-        prog="rsail.study.imdb", description="The study on IMDb reviews, from raw text to result files."
+        prog="rsail.study.imdb",
+        description="The study on IMDb reviews, from raw text to result files and figure.",
     )
     parser.add_argument(
         "--data",
@@ -28,19 +29,29 @@ def main(argv: list[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
 
+    from rsail.study.figures import imdb, save_figure, use_style
+    from rsail.study.imdb.analysis import figure_data, load_study
     from rsail.study.imdb.plan import FULL, TINY
     from rsail.study.imdb.run import Place, run_study
 
     name = "tuning" if arguments.tuning else "results"
     results = Path(arguments.results or Path(arguments.output) / name)
-    place = Place(TINY if arguments.tiny else FULL, arguments.data, arguments.output)
+    size = TINY if arguments.tiny else FULL
+    place = Place(size, arguments.data, arguments.output)
     try:
         report = run_study(place, results, jobs=arguments.jobs, tuning=arguments.tuning)
     except (ValueError, OSError) as error:
         print(f"rsail.study.imdb: {error}", file=sys.stderr)
         return 2
     print(report)
-    return 1 if report.failed else 0
+    if report.failed:
+        return 1
+    if not arguments.tuning:
+        use_style()
+        data = figure_data(load_study(results, size))
+        save_figure(imdb.real_text(data), "real_text", data, folder=arguments.output)
+        print(Path(arguments.output) / "real_text.png")
+    return 0
 
 
 if __name__ == "__main__":

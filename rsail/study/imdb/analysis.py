@@ -21,6 +21,7 @@ PROXY, TRUE = "proxy/preference/sentiment", "gold/preference/sentiment"
 ENTROPY = "objective/entropy"
 MOST_KL, LEAST_ENTROPY = 10.0, 0.5  # of the rule by which the learning rate was chosen
 LEVEL = 0.05
+OVER_STEPS = ("nominal", "robust", "beta_0.3", "online", "online_robust")  # drawn while they train, too
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,21 @@ def load_study(folder: str | Path = RESULTS, size: plan.Size = plan.FULL) -> Stu
     _refuse_failures(results, folder)
     runs = {method: [results[f"{method}_seed{seed}"] for seed in size.seeds] for method in plan.METHODS}
     return Study(size.seeds, reference, runs)
+
+
+def figure_data(study: Study) -> dict:
+    """What `rsail.study.figures.imdb.real_text` draws."""
+    metrics = {"length": LENGTH, "gold": GOLD}
+    return {
+        "steps": study.path("nominal", KL)[0],
+        "before": {name: study.before(metric) for name, metric in metrics.items()},
+        "paths": {n: {m: study.path(m, metric)[1] for m in OVER_STEPS} for n, metric in metrics.items()},
+        "final": {
+            m: {"kl": study.final(m, KL)} | {n: study.final(m, metric) for n, metric in metrics.items()}
+            for m in plan.METHODS
+        },
+        "family": plan.BETA_FAMILY,
+    }
 
 
 def load_tuning(folder: str | Path = TUNING, size: plan.Size = plan.FULL) -> list[tuple[str, dict]]:

@@ -34,7 +34,8 @@ def results(
     """``function(item)`` of every item, as they get done.
 
     An item whose process died is tried once more after all others, with nothing beside it; if that process dies, too,
-    its result is ``died(item, error, seconds)``, called here. Whatever else `function` raises is raised.
+    its result is ``died(item, error, seconds)``, called here. Whatever else `function` raises is raised; so is
+    `ConnectionError` when the scheduler of a cluster is gone.
 
     Parameters
     ----------
@@ -42,7 +43,8 @@ def results(
         1: in this process, which nothing protects. More: so many other processes, each with one thread for linear
         algebra.
     cluster : str, optional
-        Address of a dask scheduler, in place of this machine: one item at a time for each thread of its workers.
+        Address of a dask scheduler, in place of this machine: one item at a time for each thread of its workers, and
+        none while it has no worker.
     """
     suspects = []
     with contextlib.closing(_pool(jobs, cluster, in_others=jobs > 1)) as pool:
@@ -54,7 +56,7 @@ def results(
     for item in suspects:
         with contextlib.closing(_pool(1, cluster, in_others=True)) as pool:
             started = time.perf_counter()
-            future = pool.submit(function, item)
+            [(_, future)] = _finished(pool, function, [item])
             if isinstance(error := future.exception(), pool.death):
                 yield died(item, error, time.perf_counter() - started)
             else:
@@ -76,6 +78,10 @@ def _finished(pool, function: Callable, items: Iterable) -> Iterator[tuple[Any, 
             running[pool.submit(function, item)] = item
         done, _ = wait(running, timeout=_LOOK_AGAIN, return_when=FIRST_COMPLETED)
         for future in done:
+            if future.cancelled():  # by dask
+                raise ConnectionError(
+                    "the dask scheduler was lost; start the sweep again to make what is missing"
+                )
             yield running.pop(future), future
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -283,6 +284,27 @@ def test_a_cell_that_kills_its_dask_worker_has_failed_and_the_others_are_made(tm
     assert report.made == ["x0", "x1", "x3", "x4"] and list(report.failed) == ["x2"]
     assert report.failed["x2"].startswith("KilledWorker: ")
     assert read_sweep("s", PLAN, tmp_path)["x2"]["metrics"]["error"] == report.failed["x2"]
+
+
+def test_a_scheduler_that_goes_away_is_an_error(tmp_path):
+    from distributed import LocalCluster
+
+    def begin_and_wait(cell):
+        (tmp_path / "begun").touch()
+        time.sleep(60)
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+
+        def close():
+            while not (tmp_path / "begun").exists():
+                time.sleep(0.02)
+            cluster.close()
+
+        closing = threading.Thread(target=close)
+        closing.start()
+        with pytest.raises(ConnectionError, match="the dask scheduler was lost; start the sweep again"):
+            run_sweep("s", PLAN, begin_and_wait, tmp_path, cluster=cluster.scheduler_address, progress=False)
+        closing.join()
 
 
 def test_a_sweep_that_is_killed_loses_only_the_cells_in_flight(tmp_path):

@@ -2,25 +2,26 @@
 
     .venv/bin/pip install trl
     .venv/bin/python examples/in_trl.py
-    .venv/bin/python examples/in_trl.py --model PATH_OR_HUB_NAME --steps 100 --rho 0.15
+    .venv/bin/python examples/in_trl.py --model PATH_OR_HUB_NAME --prompts FILE --steps 100 --new-tokens 128
 
 TRL is not in the lock; written and run with TRL 1.16. The trainer asks the rewards r of two responses; the oracle's
-preference is sigma(r1 - r2), and the loss reads it as a probability instead of a label.
+preference is sigma(r1 - r2), and the loss reads it as a probability instead of a label. The reward here prefers the
+shorter response.
 """
 
-import argparse
 import os
+import sys
 import tempfile
+from pathlib import Path
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
+import plain_loop  # beside this file
 import torch
 from datasets import Dataset
-from plain_loop import robust_loss  # beside this file: robust_sail_loss and score_surrogate of one batch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
 
-from rsail.language import LanguageConfig, attributes, format_prompt, request_prompts
+from rsail.lm import load_model
 
 
 class RobustOnlineDPOTrainer(OnlineDPOTrainer):
@@ -47,7 +48,8 @@ class RobustOnlineDPOTrainer(OnlineDPOTrainer):
         rewards = self._calculate_rewards_from_functions(2 * prompts, texts, [row.tolist() for row in ids])
         first, second = rewards.view(2, -1)
         preference = torch.sigmoid(first - second)
-        loss = robust_loss(log_probs, ref_log_probs, preference, beta=self.beta, rho=self.rho)
+        # robust_sail_loss and score_surrogate of one batch
+        loss = plain_loop.robust_loss(log_probs, ref_log_probs, preference, beta=self.beta, rho=self.rho)
         self.accelerator.backward(loss)
         ratio = (log_probs - ref_log_probs).detach()
         margin = self.beta * (ratio[:, 0] - ratio[:, 1]) * (2 * preference - 1).sign()
@@ -57,30 +59,25 @@ class RobustOnlineDPOTrainer(OnlineDPOTrainer):
 
 
 def reward(prompts, completions, **_) -> list[float]:
-    """The number of filler words. Put yours here."""
-    return attributes(completions)["filler"].tolist()
+    """The fewer words, the better. Put yours here."""
+    return plain_loop.reward(completions)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", default="data/models/preference_language", help="folder or hub name")
-    parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--rho", type=float, default=0.15, help="how wrong the oracle may be, in probability")
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    given = parser.parse_args()
-    prompts = [format_prompt(prompt.text) for prompt in request_prompts(LanguageConfig(), 64, "train")]
+    given = plain_loop.options(__doc__).parse_args()
+    prompts = plain_loop.read_prompts(given, 64)
+    model, tokenizer = load_model(given.model or plain_loop.SMALL)
     with tempfile.TemporaryDirectory() as folder:
         trainer = RobustOnlineDPOTrainer(
-            model=AutoModelForCausalLM.from_pretrained(given.model),
-            processing_class=AutoTokenizer.from_pretrained(given.model),
+            model=model,
+            processing_class=tokenizer,
             reward_funcs=reward,
             rho=given.rho,
             train_dataset=Dataset.from_dict({"prompt": prompts}),
             # The law that is sampled must be the one that is scored: temperature 1, no top-k, no top-p.
             args=OnlineDPOConfig(
-                output_dir=folder, max_steps=given.steps, per_device_train_batch_size=16, max_new_tokens=16,
+                output_dir=folder, max_steps=given.steps, per_device_train_batch_size=16,
+                max_new_tokens=given.new_tokens,
                 temperature=1.0, top_k=0, top_p=1.0, beta=0.1, learning_rate=given.learning_rate,
                 lr_scheduler_type="constant", gradient_checkpointing=False, bf16=False, logging_steps=1,
                 save_strategy="no", report_to="none", disable_tqdm=True, use_cpu=not torch.cuda.is_available(),
@@ -94,4 +91,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ValueError, OSError) as error:  # of what was given: one line
+        sys.exit(f"{Path(__file__).name}: {' '.join(str(error).split())}")

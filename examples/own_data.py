@@ -12,6 +12,7 @@ The same as a file of settings: examples/own_data.yaml, for `python -m rsail tra
 
 import argparse
 import json
+import sys
 import tempfile
 from pathlib import Path
 
@@ -19,10 +20,11 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig
 
 from rsail.language import LanguageConfig, format_prompt, request_prompts
+from rsail.study.paths import DATA_DIR
 from rsail.training import load_config, train
 from rsail.training.checkpoint import read_log
 
-SMALL = "data/models/preference_language"
+SMALL = DATA_DIR / "models" / "preference_language"
 
 
 def write_prompts(path: Path) -> Path:
@@ -64,6 +66,7 @@ def main() -> None:
 
     task = ["task.kind=prompts", f"task.data={data}", f"task.prompts.reward_model={reward_model}"]
     small = [
+        f"model={SMALL}",
         "task.train_prompts=32",
         "evaluation_prompts=16",
         "steps=12",
@@ -80,4 +83,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ValueError, OSError) as error:  # of what was given: one line
+        sys.exit(f"{Path(__file__).name}: {' '.join(str(error).split())}")

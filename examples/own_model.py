@@ -8,6 +8,7 @@ examples/own_data.py and examples/own_oracle.py replace them, data/configuration
 """
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,10 +16,11 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config
 
+from rsail.study.paths import DATA_DIR
 from rsail.training import load_config, train
 from rsail.training.checkpoint import read_log
 
-SMALL = "data/models/preference_language"
+SMALL = DATA_DIR / "models" / "preference_language"
 
 
 def make_tiny_model(folder: Path) -> Path:
@@ -69,12 +71,18 @@ def main() -> None:
     before, *_, after = read_log(run / "evaluations.jsonl")
     for name in ("objective/kl", "gold/reward", "attribute/filler"):
         print(f"{name}: {before[name]:.4f} before, {after[name]:.4f} after")
-    # model/ holds what was trained, for any other program: here the adapter, which peft puts on the base model.
-    base = AutoModelForCausalLM.from_pretrained(model)
-    trained = PeftModel.from_pretrained(base, run / "model") if config.policy.lora_rank else base
-    print(f"trained parameters: {sum(p.numel() for n, p in trained.named_parameters() if 'lora_' in n)}")
+    # model/ holds what was trained, for any other program: an adapter, which peft puts on the base model, or the model.
+    if config.policy.lora_rank:
+        trained = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model), run / "model")
+        weights = [weight for name, weight in trained.named_parameters() if "lora_" in name]
+    else:
+        weights = list(AutoModelForCausalLM.from_pretrained(run / "model").parameters())
+    print(f"trained parameters: {sum(weight.numel() for weight in weights)}")
     print(run)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ValueError, OSError) as error:  # of what was given: one line
+        sys.exit(f"{Path(__file__).name}: {' '.join(str(error).split())}")

@@ -9,12 +9,17 @@ Further arguments are settings of the run, as of `python -m rsail train` (its --
 """
 
 import argparse
+import sys
 import tempfile
+from pathlib import Path
 
 import numpy as np
 
+from rsail.study.paths import DATA_DIR
 from rsail.training import evaluate, load_config, train
 from rsail.training.checkpoint import read_log
+
+SMALL = DATA_DIR / "models" / "preference_language"
 
 
 def prefers_shorter(prompts: list[str], first: list[str], second: list[str]) -> np.ndarray:
@@ -35,7 +40,7 @@ def main() -> None:
     # Small enough for a minute on a CPU. The oracle of the configuration stays the default: ours is in its place.
     small = ["steps=12", "prompts_per_step=16", "evaluation_prompts=32", "learning_rate=0.001", "rho=0.1"]
     output = given.output or tempfile.mkdtemp()
-    config = load_config(None, [*small, *given.settings, f"output_dir={output}"])
+    config = load_config(None, [f"model={SMALL}", *small, *given.settings, f"output_dir={output}"])
 
     # run.json keeps the function's name and the digest of its source: --resume with another oracle is refused. What a
     # function reads from elsewhere is not in its source; an object with __call__ and a text `digest` may be given then.
@@ -49,4 +54,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ValueError, OSError) as error:  # of what was given: one line
+        sys.exit(f"{Path(__file__).name}: {' '.join(str(error).split())}")

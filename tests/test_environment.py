@@ -72,21 +72,9 @@ def imported(path):
 
 def test_what_the_package_imports_is_declared(project):
     declared = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
-    # What belongs to a declared dependency, or is called otherwise than its distribution.
-    owners = {
-        "yaml": "pyyaml",
-        "IPython": "ipykernel",
-        "nbformat": "papermill",
-        "nbclient": "papermill",
-        "nbconvert": "jupyter",
-        "jinja2": "jupyter",
-        "pygments": "jupyter",
-        "mpmath": "sympy",
-        "PIL": "matplotlib",
-        "pyarrow": "datasets",
-    }
+    called = {"yaml": "pyyaml", "PIL": "pillow"}  # otherwise than what is imported
     found = {name for path in (ROOT / "rsail").rglob("*.py") for name in imported(path)}
-    outside = {canonicalize_name(owners.get(n, n)) for n in found - set(sys.stdlib_module_names) - {"rsail"}}
+    outside = {canonicalize_name(called.get(n, n)) for n in found - set(sys.stdlib_module_names) - {"rsail"}}
     assert outside <= declared, sorted(outside - declared)
 
 

@@ -27,8 +27,11 @@ needs_trl = pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="
 
 @pytest.fixture
 def example(monkeypatch, capsys, tmp_path):
-    """Runs examples/NAME.py with arguments, as a program in this process; returns what it prints and its names."""
-    monkeypatch.chdir(ROOT)
+    """Runs examples/NAME.py with arguments, as a program in this process; returns what it prints and its names.
+
+    In a folder that has nothing to do with the repository.
+    """
+    monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(EXAMPLES))
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
@@ -73,7 +76,40 @@ def test_a_model_of_ones_own_is_trained_by_an_adapter(example, tmp_path):
     first, *_, last = read_log(tmp_path / "run" / "evaluations.jsonl")
     assert first["objective/kl"] == 0 and last["objective/kl"] > 1e-3
     assert (tmp_path / "run" / "model" / "adapter_model.safetensors").is_file()
-    assert int(re.search(r"trained parameters: (\d+)", printed)[1]) > 0
+    few = int(re.search(r"trained parameters: (\d+)", printed)[1])
+    printed, names = example(
+        "own_model", "--output", tmp_path / "all", *SMALL, "policy.lora_rank=0", "steps=1"
+    )
+    model, _ = load_model(names["make_tiny_model"](tmp_path / "model"))
+    trained, _ = load_model(tmp_path / "all" / "model")
+    assert 0 < few < int(re.search(r"trained parameters: (\d+)", printed)[1]) == trained.num_parameters()
+    assert any((a != b).any() for a, b in zip(model.parameters(), trained.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("own_model", ["nope=1"], "nope is not a setting, got 1"),
+        ("own_model", ["--model", "/nowhere"], "/nowhere"),
+        ("own_oracle", ["steps=0"], "steps: .* greater than or equal to 1, got 0"),
+        ("own_data", ["--prompts", "/nowhere.jsonl"], "/nowhere.jsonl"),
+        ("own_cluster", ["steps"], "settings must be key=value, got 'steps'"),
+        ("own_cluster", ["--rho", "-0.1"], r"must be in \[0, 1\), got -0.1"),
+        ("plain_loop", ["--rho", "3"], r"must be in \[0, 1\), got 3"),
+        ("plain_loop", ["--batch", "1"], "--batch must be at least 2, got 1"),
+        ("plain_loop", ["--prompts", "/nowhere.txt"], "/nowhere.txt"),
+        ("plain_loop", ["--model", "/nowhere", "--prompts", __file__], "/nowhere"),
+        ("plain_loop", ["--model", "mine"], "--model needs --prompts"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(example, capsys, name, given, message):
+    with pytest.raises(SystemExit) as ended:
+        example(name, *given)
+    # Status 2 is argparse's, which says it on stderr below the usage.
+    said = capsys.readouterr().err if ended.value.code == 2 else ended.value.code
+    last = said.splitlines()[-1]
+    assert re.match(rf"{name}(\.py)?: ", last) and re.search(message, last), said
+    assert ended.value.code == 2 or "\n" not in said
 
 
 def test_prompts_and_a_reward_model_of_ones_own_are_learned_from(example, tmp_path):
@@ -96,21 +132,27 @@ def test_prompts_and_a_reward_model_of_ones_own_are_learned_from(example, tmp_pa
     assert config.task.kind == "prompts" and config.rho == config.oracle.strength > 0
 
 
-def program(name: str, *arguments) -> str:
-    """What examples/NAME.py prints, in a process of its own."""
+def program(name: str, *arguments, folder: Path, code: int = 0) -> str:
+    """What examples/NAME.py prints, run as a process of its own in `folder`, which must end with `code`."""
     ended = subprocess.run(
         [sys.executable, str(EXAMPLES / f"{name}.py"), *map(str, arguments)],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
     )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert ended.returncode == code, ended.stderr[-3000:]
     return ended.stdout
+
+
+def test_runs_that_fail_on_a_cluster_are_named_with_their_errors(tmp_path):
+    printed = program("own_cluster", "--seeds", "1", "steps=0", folder=tmp_path, code=1)
+    assert "2 planned: 0 made, 0 kept, 2 failed" in printed and "planned by process" not in printed
+    assert re.search("failed: rho0.15_seed0: ValueError: steps: .*, got 0", printed)
 
 
 def test_a_cluster_makes_the_runs_and_makes_them_once(tmp_path):
     small = ("--output", tmp_path / "out", *SMALL, "steps=1")
-    printed = program("own_cluster", *small)
+    printed = program("own_cluster", *small, folder=tmp_path)
     assert "2 planned: 2 made, 0 kept, 0 failed" in printed
-    assert "2 planned: 0 made, 2 kept, 0 failed" in program("own_cluster", *small)
+    assert "2 planned: 0 made, 2 kept, 0 failed" in program("own_cluster", *small, folder=tmp_path)
     planner = int(re.search(r"planned by process (\d+)", printed)[1])
     results = [read_result(path) for path in sorted(Path(tmp_path / "out").glob("*.json"))]
     assert {result["config"]["rho"] for result in results} == {0.0, 0.15}
@@ -144,9 +186,11 @@ def test_a_loop_of_ones_own_has_the_gradient_of_the_trainer():
 
 
 def test_a_loop_of_ones_own_learns_what_the_oracle_prefers(example):
-    printed, _ = example("plain_loop", "--steps", 6, "--rho", 0, "--learning-rate", 0.003)
-    margins = [float(value) for value in re.findall(r"margin of the preferred response (\S+)", printed)]
-    assert len(margins) == 6 and margins[0] == 0 and margins[-1] > 0.01
+    printed, _ = example("plain_loop", "--steps", 10, "--rho", 0, "--learning-rate", 0.003)
+    margins = [float(value) for value in re.findall(r"margin (\S+)", printed)]
+    assert len(margins) == 10 and margins[0] == 0 and sum(margins) > 0.1
+    rewards = [float(value) for value in re.findall(r"reward (\S+),", printed)]
+    assert sum(rewards[-3:]) > sum(rewards[:3]) + 3  # shorter by a word in the mean
 
 
 def test_the_ten_lines_of_the_readme_train(example, monkeypatch, tmp_path, capsys):
@@ -168,6 +212,18 @@ def test_the_ten_lines_of_the_readme_train(example, monkeypatch, tmp_path, capsy
     runpy.run_path(str(tmp_path / "mine.py"), run_name="__main__")
     assert 0 < float(capsys.readouterr().out) < 1
     assert read_run(tmp_path / "run")["oracle"].startswith("oracle ")
+
+
+def test_a_loop_of_ones_own_takes_prompts_of_another_model(example, tmp_path):
+    model = imported("own_model").make_tiny_model(tmp_path / "model")
+    (tmp_path / "prompts.txt").write_text(
+        "tell me a story about rain .\n\nwrite about the sea .\nname a tree .\n"
+    )
+    given = ("--model", model, "--prompts", tmp_path / "prompts.txt", "--steps", 2, "--batch", 2)
+    printed, names = example("plain_loop", *given, "--new-tokens", 8)
+    assert len(re.findall(r"step \d: loss [\d.]+, reward", printed)) == 2
+    wanted = torch.tensor([1.0, -2.0]).sigmoid()  # of responses with one word less and two more
+    torch.testing.assert_close(names["oracle"](["a b", "a b c", "a b c", "a"]), wanted)
 
 
 @needs_trl

@@ -131,14 +131,6 @@ def parse_result(text: str | bytes, source: str | Path) -> dict:
     return content
 
 
-def read_results(folder: str | Path) -> list[dict]:
-    """All result files (*.json) of a folder, by file name; ResultError if there is none."""
-    paths = sorted(Path(folder).glob("*.json"))
-    if not paths:
-        raise ResultError(f"there are no result files in {folder}")
-    return [read_result(path) for path in paths]
-
-
 def checksum(content: dict) -> str:
     """SHA-256 of the content without its "checksum" entry, in canonical JSON."""
     rest = {key: value for key, value in content.items() if key != "checksum"}

@@ -13,15 +13,17 @@ from pathlib import Path
 import nbformat
 from safetensors import safe_open
 
-from rsail.study import pages
+from rsail.study import convergence, pages
 from rsail.study.display import markdown_table
 from rsail.study.errata import errata_list
-from rsail.study.notebooks import NOTEBOOKS, REPRODUCE
+from rsail.study.notebooks import MOST_AT_ONCE, NOTEBOOKS, REPRODUCE
 from rsail.study.paths import DATA_DIR, NOTEBOOKS_DIR, RESULTS_DIR, ROOT
 from rsail.study.results import read_result
 
 MODEL = DATA_DIR / "models" / "preference_language"
 _TIME_COLUMN = "wall time (s)"
+# Studies whose runs step together: files that agree in this entry of their configuration hold the joint wall time.
+_JOINT = {convergence.NAME: "problem"}
 
 
 def compute_statement(results: Path = RESULTS_DIR) -> str:
@@ -37,7 +39,7 @@ def compute_statement(results: Path = RESULTS_DIR) -> str:
         found = [read_result(path) for path in sorted(folder.rglob("*.json"))]
         if not found:
             continue
-        hours = sum(result["wall_time"] for result in found) / 3600
+        hours = _seconds(found) / 3600
         machines = {_machine(result["provenance"]) for result in found}
         rows.append((f"`{folder.name}`", len(found), f"{hours:.2f}", "; ".join(sorted(machines))))
         all_hours, processors = all_hours + hours, processors | machines
@@ -45,9 +47,22 @@ def compute_statement(results: Path = RESULTS_DIR) -> str:
     table = markdown_table(rows, ("folder of data/results", "result files", "hours", "machine"))
     return (
         f"{table}\n\nTogether {all_hours:.1f} hours of wall time in {sum(row[1] for row in rows)} result files, "
-        f"{'with' if gpus else 'without'} a GPU. Runs that shared a processor count their own time each. Not in it: "
-        "tests, notebooks, drafts, and runs that were not kept."
+        f"{'with' if gpus else 'without'} a GPU. Runs that step together count their joint time once. Other runs "
+        "count their own time each, and what they waited for a processor that other work used: on a free core they "
+        "may take far less. Not in it: tests, notebooks, drafts, and runs that were not kept."
     )
+
+
+def _seconds(results: list[dict]) -> float:
+    """Wall time of result files in seconds; of a joint time, which each file has as it was written, the largest."""
+    own, joint = 0.0, {}
+    for result in results:
+        if (entry := _JOINT.get(result["study"])) is None:
+            own += result["wall_time"]
+        else:
+            together = result["study"], result["config"][entry]
+            joint[together] = max(joint.get(together, 0.0), result["wall_time"])
+    return own + sum(joint.values())
 
 
 def _machine(provenance: dict) -> str:
@@ -74,9 +89,12 @@ def measured_times() -> str:
     """What each profile took where it was measured, in Markdown; what was not measured is said to be so."""
     seconds = notebook_seconds()
     left = [notebook.name for notebook in NOTEBOOKS if notebook.title not in seconds]
-    quick = f"{len(seconds)} notebooks one after another: {sum(seconds.values()) / 60:.1f} minutes"
+    quick = f"{sum(seconds.values()) / 60:.1f} minutes, the sum over {len(seconds)} notebooks"
     if left:
         quick += f" ({', '.join(left)} not in this measurement)"
+    quick += (
+        f"; one for each processor core, at most {MOST_AT_ONCE}, run at once, so that the whole takes less"
+    )
     return markdown_table(
         [
             ("`quick`", quick, "table of notebook 00"),
@@ -92,8 +110,8 @@ def measured_times() -> str:
 
 
 def _minutes(study: str) -> str:
-    times = [read_result(path)["wall_time"] for path in sorted((RESULTS_DIR / study).rglob("*.json"))]
-    return f"{sum(times) / 60:.0f} minutes of training" if times else "not measured yet"
+    found = [read_result(path) for path in sorted((RESULTS_DIR / study).rglob("*.json"))]
+    return f"{_seconds(found) / 60:.0f} minutes of training" if found else "not measured yet"
 
 
 def model_card() -> str:

@@ -192,10 +192,8 @@ def _make(run: Callable[[Cell], Outcome], study: str, folder: Path, cell: Cell) 
     try:
         metrics, history = run(cell)
         _write(study, folder, cell, metrics, history, time.perf_counter() - started)
-    except (
-        Exception,
-        SystemExit,
-    ) as raised:  # a run that fails is a result; on a full disk this raises again
+    except (Exception, SystemExit) as raised:
+        # A run that fails is a result. Where nothing can be written (a full disk), this raises, too.
         error = f"{type(raised).__name__}: {raised}"
         metrics = {"error": error, "traceback": traceback.format_exc()}
         _write(study, folder, cell, metrics, [], time.perf_counter() - started)

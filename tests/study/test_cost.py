@@ -24,7 +24,7 @@ from rsail.study.cost.workload import (
 )
 from rsail.study.memory import peak_bytes
 from rsail.study.paths import RESULTS_DIR
-from rsail.study.results import read_result, read_results
+from rsail.study.results import read_result
 from rsail.training.loop import online_step
 
 SMALL = Workload(vocabulary=32, new_tokens=4, prompts=2, hidden=16, layers=1)
@@ -136,7 +136,7 @@ def test_every_part_runs_tiny_and_writes_a_result(tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(bench, "isolated", steps.measure)  # in this process: starting others takes seconds
     monkeypatch.setattr(exact, "against_cores", lambda tasks: [{"workers": 1, "seconds": 1.0, "sum": 0.0}])
     assert main(["bench", "--tiny", "--output", str(tmp_path)]) == 0
-    assert {result["config"]["part"] for result in read_results(tmp_path)} == set(bench.PARTS)
+    assert {read_result(path)["config"]["part"] for path in tmp_path.glob("*.json")} == set(bench.PARTS)
     phases = read_result(tmp_path / "phases.json")["history"][0]
     assert set(phases["phases"]) == set(steps.PHASES) and phases["tokens_per_second"] > 0
     assert {r["sweep"] for r in read_result(tmp_path / "settings.json")["history"]} == {"terms", "responses"}

@@ -13,7 +13,7 @@ import pytest
 
 from rsail.files import write_atomically
 from rsail.study import results
-from rsail.study.results import ResultError, read_result, read_results, write_result
+from rsail.study.results import ResultError, read_result, write_result
 
 RUN = {
     "study": "biased_oracle",
@@ -93,11 +93,9 @@ def test_another_schema_is_an_error(path):
         read_result(path)
 
 
-def test_a_missing_file_or_an_empty_folder_is_an_error(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(ResultError, match=r"none\.json does not exist"):
         read_result(tmp_path / "none.json")
-    with pytest.raises(ResultError, match="no result files"):
-        read_results(tmp_path)
 
 
 def test_content_that_does_not_fit_the_schema_is_refused_before_writing(tmp_path):

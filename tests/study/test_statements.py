@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from rsail.study import errata, pages, paper_results, statements
+from rsail.study import convergence, errata, notebooks, pages, paper_results, statements
 from rsail.study.paths import RESULTS_DIR, ROOT
 from rsail.study.results import ResultError, read_result
 
@@ -28,6 +28,26 @@ def test_hours_are_the_sum_of_the_files_and_an_edited_file_is_refused(tmp_path):
     edited.write_text(edited.read_text().replace('"wall_time": ', '"wall_time": 1'))
     with pytest.raises(ResultError, match="changed after it was written"):
         statements.compute_statement(tmp_path)
+
+
+def test_the_joint_time_of_runs_that_step_together_counts_once(tmp_path):
+    study = tmp_path / "copied"
+    study.mkdir()
+    for path in (RESULTS_DIR / "convergence").glob("*.json"):
+        shutil.copy(path, study)
+    times = {path.stem: read_result(path)["wall_time"] for path in study.glob("*.json")}
+    assert len(times) == len(convergence.PROBLEMS) * len(convergence.KINDS)
+    joint = [max(times[f"{name}_{kind}"] for kind in convergence.KINDS) for name in convergence.PROBLEMS]
+    assert sum(times.values()) > 2.9 * sum(joint)
+    assert f"| {len(times)} | {sum(joint) / 3600:.2f} |" in statements.compute_statement(tmp_path)
+
+
+def test_the_time_of_the_notebooks_is_said_to_be_a_sum_of_what_runs_at_once(monkeypatch):
+    monkeypatch.setattr(statements, "notebook_seconds", lambda: {n.title: 30.0 for n in notebooks.NOTEBOOKS})
+    count = len(notebooks.NOTEBOOKS)
+    text = statements.measured_times()
+    assert f"{count * 30 / 60:.1f} minutes, the sum over {count} notebooks;" in text
+    assert f"at most {notebooks.MOST_AT_ONCE}, run at once" in text
 
 
 @pytest.mark.parametrize("erratum", errata.WRONG, ids=lambda erratum: erratum.place)

@@ -21,13 +21,7 @@ from rsail.study.claims.claim import KINDS, NO_QUESTION, QUESTIONS, Claim, Findi
 from rsail.study.display import markdown_table
 from rsail.study.paths import RESULTS_DIR, ROOT
 
-# The notebook whose claims answer a question in full, and what is missing while it makes none.
-ANSWERED_IN = {
-    "Q1": "02_numerical_check",
-    "Q2": "02_numerical_check",
-    **dict.fromkeys(("Q3", "Q4", "Q5", "Q7", "Q8", "Q9", "Q10"), "09b_language_model"),
-    "Q6": "08_training",
-}
+# What is missing to answer each question that no claim answers.
 OPEN: dict[str, str] = {}
 MODULES = (transformer, finite, convergence, methods, training, misspecification, choosing, imdb, cost)
 _ORDER = (*QUESTIONS, NO_QUESTION)

@@ -47,17 +47,6 @@ def _solve(prompts, margins, widths, budget) -> Ends:
     return Ends(prompts.log_probs(margins) - prompts.ref_log_probs, loss, residual, steps)
 
 
-def stability(prompts: Prompts, log_ratio: np.ndarray, *, width: float = WIDTHS[-1]) -> np.ndarray:
-    """The least real part (N,) of the eigenvalues of learning near a resting point: positive where it draws in.
-
-    Relative to the largest eigenvalue; the move of all margins together, which changes nothing, is left out.
-    """
-    _, pieces = loss_and_slopes(prompts, prompts.beta[:, None] * log_ratio, width)
-    moves = 2.0 * pieces.policy[:, :, None] * slope_jacobian(prompts, pieces)
-    values = np.sort(np.linalg.eigvals(moves + 1.0 / log_ratio.shape[-1]).real, axis=-1)
-    return values[:, 0] / values[:, -1]
-
-
 def _flow(prompts, margins, width, budget):
     """Implicit steps of the flow ds/dt = -D, longer as D shrinks: Newton's steps in the end."""
     margins, taken = margins.copy(), np.zeros(len(prompts), dtype=int)

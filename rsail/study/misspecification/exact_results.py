@@ -2,8 +2,8 @@
 
     python -m rsail.study.misspecification.exact_results [--jobs N]
 
-One file per oracle and objective, each the ends of `exact_oracles.sweep` on every problem at every radius; about a
-minute of one core. Nothing is drawn at random but the problems, so that another machine makes the same numbers to
+One file per oracle and objective, each the ends of `exact_oracles.sweep` on every problem at every radius; half a
+minute of one free core. Nothing is drawn at random but the problems, so that another machine makes the same numbers to
 the tolerance of the descents.
 """
 

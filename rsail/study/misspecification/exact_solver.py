@@ -161,14 +161,6 @@ def robust_losses(prompts: Prompts, log_ratio: np.ndarray) -> np.ndarray:
     return loss_and_slopes(prompts, prompts.beta[:, None] * log_ratio, 0.0)[0]
 
 
-def robust_gradients(
-    prompts: Prompts, log_ratio: np.ndarray, *, width: float = 0.0, score_weight: float = 1.0
-) -> np.ndarray:
-    """Gradients (N, Y) of the robust loss in the margins, with slope 0 at ties; kinks smoothed by `width`."""
-    loss, pieces = loss_and_slopes(prompts, prompts.beta[:, None] * log_ratio, width)
-    return margin_gradient(prompts, loss, pieces, score_weight)
-
-
 def hessians(prompts: Prompts, margins: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
     """Gradients (N, Y) and Hessians (N, Y, Y) of the smoothed robust loss in the margins."""
     loss, pieces = loss_and_slopes(prompts, margins, width)

@@ -186,13 +186,3 @@ def _cell(name: str, setting: OnlineConfig | tuple[str, OnlineConfig], seed: int
         del values["model_sha256"]
         values |= {"model": model, "recipe": recipe(model)}
     return Cell(f"{name}_seed{seed}", values, {"run": seed, "task": config.task.seed})
-
-
-def plan_table() -> list[tuple[str, int, int, int]]:
-    """Part, settings, seeds and runs: the table of PLAN.md."""
-    rows = []
-    for part in PARTS:
-        cells = plan(part)
-        seeds = {cell.seeds["run"] for cell in cells}
-        rows.append((part, len(cells) // len(seeds), len(seeds), len(cells)))
-    return rows

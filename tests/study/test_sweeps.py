@@ -168,7 +168,8 @@ def test_a_cell_that_leaves_or_returns_no_data_has_failed(tmp_path, jobs):
 def test_an_interrupt_stops_the_sweep_and_is_no_result(tmp_path, jobs):
     with pytest.raises(KeyboardInterrupt):
         run_sweep("s", PLAN, interrupt, tmp_path, jobs=jobs, progress=False)
-    assert not (tmp_path / "x2.json").exists() and not (tmp_path / "x4.json").exists()
+    assert not (tmp_path / "x2.json").exists()
+    assert jobs > 1 or [path.stem for path in sorted(tmp_path.iterdir())] == ["x0", "x1"]
 
 
 def test_a_full_disk_stops_the_sweep(tmp_path, monkeypatch):
@@ -291,7 +292,7 @@ def test_a_scheduler_that_goes_away_is_an_error(tmp_path):
 
     def begin_and_wait(cell):
         (tmp_path / "begun").touch()
-        time.sleep(60)
+        time.sleep(1)
 
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
 

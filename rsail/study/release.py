@@ -3,8 +3,9 @@
     python -m rsail.study.release --output build/release
     python -m rsail.study.release --verify ARCHIVE [--tests tests/exact/test_gini.py ...]
 
-The archive holds everything the commit tracks (sources, notebooks, figures, result files, the reference model), every
-notebook as HTML under ``html/``, ``RELEASE.json`` (version, commit, date) and ``SHA256SUMS`` over all other files.
+The archive holds everything the commit tracks (sources, notebooks, figures, result files, the reference model), the
+site (`rsail.study.site`) under ``html/``, ``RELEASE.json`` (version, commit, date) and ``SHA256SUMS`` over all other
+files.
 The same commit and libraries give the same bytes: names are sorted, times are the commit's, owners are left out.
 """
 
@@ -15,16 +16,19 @@ import gzip
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rsail.files import SUMS, file_digest, make_writable
 from rsail.study.paths import ROOT
+from rsail.study.site import links
 
 RECORD = "RELEASE.json"
 # Threads and hub as in the Makefile: an archive is verified under what its numbers were made with.
@@ -41,7 +45,8 @@ def make_archive(output: str | Path, root: Path = ROOT) -> Path:
     Raises
     ------
     ReleaseError
-        If `root` is no git checkout, or differs from its commit; the message names the files.
+        If `root` is no git checkout, or differs from its commit (the message names the files), or if the commit's site
+        cannot be built or has a broken link.
     PermissionError
         If `output` cannot be written to.
     """
@@ -52,6 +57,7 @@ def make_archive(output: str | Path, root: Path = ROOT) -> Path:
         stage = Path(folder)
         with tarfile.open(fileobj=io.BytesIO(_git(root, "archive", "--format=tar", commit))) as source:
             source.extractall(stage, filter="data")
+        _write_site(stage)
         version = _version(stage)
         record = {
             "version": version,
@@ -59,7 +65,6 @@ def make_archive(output: str | Path, root: Path = ROOT) -> Path:
             "date": datetime.fromtimestamp(seconds, UTC).date().isoformat(),
         }
         (stage / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        _write_html(stage)
         names = _files(stage)
         sums = "".join(f"{file_digest(stage / name)}  {name}\n" for name in names)
         (stage / SUMS).write_text(sums, encoding="utf-8")
@@ -77,31 +82,31 @@ def verify_archive(archive: str | Path, tests: Sequence[str] = ("tests",)) -> di
     Raises
     ------
     ReleaseError
-        If the archive cannot be read, a file is missing, added or changed, or a test fails.
+        If the archive cannot be read, holds anything but files and the folders of files, a file is missing, added or
+        changed, the record is not one, or a test fails.
     """
     archive = Path(archive)
     with tempfile.TemporaryDirectory() as folder:
         try:
             with tarfile.open(archive) as packed:
                 packed.extractall(folder, filter="data")
-        except (OSError, EOFError, tarfile.TarError) as error:
+        except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
             raise ReleaseError(f"archive must be a readable tar.gz, got {archive}: {error}") from error
         roots = list(Path(folder).iterdir())
-        if len(roots) != 1 or not (roots[0] / RECORD).is_file():
+        if len(roots) != 1 or roots[0].is_symlink() or not (roots[0] / RECORD).is_file():
             raise ReleaseError(f"archive must hold one folder with {RECORD}, got {archive}")
         check_tree(roots[0])
-        record = json.loads((roots[0] / RECORD).read_text(encoding="utf-8"))
+        record = read_record(roots[0])
         _run_tests(roots[0], tests)
     return record
 
 
 def check_tree(root: Path) -> None:
-    """Raise `ReleaseError` unless the files below `root` are exactly those of its ``SHA256SUMS``."""
+    """Raise `ReleaseError` unless below `root` are exactly the files of its ``SHA256SUMS``, and folders of them."""
     if not (root / SUMS).is_file():
         raise ReleaseError(f"the archive must have {SUMS}, got none")
-    lines = (root / SUMS).read_text(encoding="utf-8").splitlines()
-    wanted = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    found = set(_files(root))
+    _only_files(root)
+    wanted, found = _sums(root), set(_files(root))
     missing, added = sorted(wanted.keys() - found), sorted(found - wanted.keys())
     changed = [name for name in sorted(found & wanted.keys()) if file_digest(root / name) != wanted[name]]
     for what, names in (("lacks", missing), ("has besides", added), ("has changed", changed)):
@@ -109,10 +114,62 @@ def check_tree(root: Path) -> None:
             raise ReleaseError(f"the archive {what}: {', '.join(names[:5])} ({len(names)} in all)")
 
 
-def _run_tests(root: Path, tests: Sequence[str]) -> None:
-    # Neither variables nor a working directory of ours may lead the tests back to the checkout.
+def read_record(root: Path) -> dict[str, str]:
+    """Version, commit and date of the tree at `root`; `ReleaseError` if its ``RELEASE.json`` is not such a record."""
+    expected = {
+        "version": re.escape(_version(root)), "commit": "[0-9a-f]{40}|[0-9a-f]{64}", "date": r"\d{4}-\d\d-\d\d"
+    }  # fmt: skip
+    try:
+        record = json.loads((root / RECORD).read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON and of UTF-8
+        raise ReleaseError(f"{RECORD} must be JSON, got {error}") from None
+    if not isinstance(record, dict) or record.keys() != expected.keys():
+        got = ", ".join(sorted(record)) if isinstance(record, dict) else type(record).__name__
+        raise ReleaseError(f"{RECORD} must have exactly the keys {', '.join(expected)}, got {got or 'none'}")
+    for key, pattern in expected.items():
+        if not isinstance(record[key], str) or not re.fullmatch(pattern, record[key]):
+            raise ReleaseError(f"{RECORD} must have a {key} that matches {pattern}, got {record[key]!r}")
+    return record
+
+
+def _only_files(root: Path) -> None:
+    """Links lead out of what the sums cover, and an empty folder is in no sum."""
+    for place, folders, files in os.walk(root):
+        for path in (Path(place) / name for name in sorted([*folders, *files])):
+            name = path.relative_to(root).as_posix()
+            if path.is_symlink():
+                raise ReleaseError(f"the archive must hold no links, got {name} -> {os.readlink(path)}")
+            if path.is_dir() and not any(path.iterdir()):
+                raise ReleaseError(f"the archive must hold no empty folders, got {name}")
+            if not path.is_dir() and not path.is_file():
+                raise ReleaseError(f"the archive must hold files alone, got {name}")
+
+
+def _sums(root: Path) -> dict[str, str]:
+    """Digest of each name in ``SHA256SUMS``."""
+    try:
+        lines = (root / SUMS).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ReleaseError(f"{SUMS} must be UTF-8, got {error}") from None
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        match = re.fullmatch(r"([0-9a-f]{64})  (\S.*)", line)
+        if match is None or match[2] in found:
+            raise ReleaseError(
+                f"{SUMS} must have a digest and a new name in each line, got {line!r} in line {number}"
+            )
+        found[match[2]] = match[1]
+    return found
+
+
+def _environment(root: Path) -> dict[str, str]:
+    # Neither variables nor a working directory of ours may lead back to the checkout.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    environment |= {**_ENVIRONMENT, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    return environment | {**_ENVIRONMENT, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def _run_tests(root: Path, tests: Sequence[str]) -> None:
+    environment = _environment(root)
     where = subprocess.run(
         [sys.executable, "-c", "import rsail; print(rsail.__file__)"],
         cwd=root, env=environment, capture_output=True, text=True,
@@ -156,15 +213,17 @@ def _version(root: Path) -> str:
     raise ReleaseError(f"rsail/__init__.py must state __version__, got none in {root}")
 
 
-def _write_html(root: Path) -> None:
-    """Every notebook below `root` as ``html/NAME.html``, as committed: nothing is executed."""
-    from nbconvert import HTMLExporter
-
-    exporter = HTMLExporter(template_name="lab", embed_images=True)
-    (root / "html").mkdir()
-    for path in sorted((root / "notebooks").glob("*.ipynb")):
-        text, _ = exporter.from_filename(str(path))
-        (root / "html" / f"{path.stem}.html").write_text(text, encoding="utf-8")
+def _write_site(root: Path) -> None:
+    """The site of the sources at `root`, by these sources themselves, into ``html/``; nothing is executed."""
+    site = root / "html"
+    done = subprocess.run(
+        [sys.executable, "-m", "rsail.study.site", "--output", str(site)],
+        cwd=root, env=_environment(root), capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        raise ReleaseError(f"the commit's site must build, got {done.stderr.strip()[-500:]}")
+    if broken := links.problems(site):
+        raise ReleaseError(f"the commit's site must have no broken links, got {len(broken)}: {broken[0]}")
 
 
 def _files(root: Path) -> list[str]:
@@ -214,7 +273,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{path} {path.stat().st_size / 1e6:.1f} MB, SHA-256 {file_digest(path)}")
         else:
             record = verify_archive(options.verify, options.tests or ("tests",))
-            print(f"verified: version {record['version']}, commit {record['commit']}")
+            digest = file_digest(options.verify)
+            print(f"verified: version {record['version']}, commit {record['commit']}, SHA-256 {digest}")
     except (ReleaseError, OSError) as error:
         print(f"release: {error}", file=sys.stderr)
         return 2

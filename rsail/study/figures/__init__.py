@@ -92,6 +92,35 @@ FIGURES: dict[str, str] = {
     "cost": "10_real_text_and_scale",
 }
 
+# What a figure shows of `data/results`: files or folders there. A figure that is not here computes all it shows.
+RESULT_FILES: dict[str, tuple[str, ...]] = {
+    "gini_speed": ("gini_speed/cpu.json",),
+    "constants_measured": ("constants/check.json",),
+    "constants_room": ("constants/check.json",),
+    "convergence_rate": ("convergence",),
+    "every_method_regret": tuple(
+        f"every_method/{oracle}.json" for oracle in ("truth", "bias", "flips", "groups", "cycle")
+    ),
+    "every_method_plane": ("every_method/bias.json",),
+    "every_method_frontier": ("every_method/frontier.json",),
+    "every_method_game": ("every_method/cycle.json",),
+    "every_method_collection": ("every_method/collection.json",),
+    "training_headline": ("biased_oracle",),
+    "training_diagnostics": ("biased_oracle",),
+    "training_log_probabilities": ("biased_oracle",),
+    "misspecification_central": ("misspecification_shared", "misspecification/central"),
+    "misspecification_oracles": ("misspecification_exact",),
+    "misspecification_certificate": ("misspecification_exact",),
+    "misspecification_choice": ("misspecification_exact",),
+    "misspecification_lm_training": ("misspecification/central",),
+    "misspecification_lm_radius": ("misspecification/central", "misspecification/truth"),
+    "misspecification_lm_oracles": ("misspecification/oracles",),
+    "misspecification_lm_methods": ("misspecification/central", "misspecification/methods"),
+    "misspecification_lm_models": ("misspecification/central", "misspecification/sizes"),
+    "real_text": ("imdb",),
+    "cost": ("cost/race.json", "cost/phases.json", "cost/exact.json"),
+}
+
 SUFFIXES = (".json", ".pdf", ".png")
 COLUMN, PAGE = 3.4, 7.0  # widths in inches: one text column, two text columns
 SIGNIFICANT_DIGITS = 9

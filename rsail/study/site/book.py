@@ -15,7 +15,7 @@ from pygments.formatters import HtmlFormatter
 
 import rsail
 from rsail import checks
-from rsail.study.figures import FIGURES
+from rsail.study.figures import FIGURES, RESULT_FILES
 from rsail.study.notebooks import NOTEBOOKS, REPRODUCE
 from rsail.study.paths import FIGURES_DIR, NOTEBOOKS_DIR, ROOT
 from rsail.study.site import drawings, notebook_page, reference
@@ -76,17 +76,16 @@ class Book:
         """A notebook with the outputs that it has."""
         place = f"notebooks/{name}.html"
         notebook = nbformat.read(NOTEBOOKS_DIR / f"{name}.ipynb", as_version=4)
-        folders = drawings.result_folders(notebook)
         renderer = Renderer(link_in(self.files, "notebooks", place))
         pictures = notebook_page.Pictures(name)
         html = notebook_page.to_html(
-            notebook_page.blocks(notebook), renderer, lambda d: self._figure(d, place, folders), pictures
+            notebook_page.blocks(notebook), renderer, lambda d: self._figure(d, place), pictures
         )
         self.write(place, plain(renderer.headings[0][2]), html, renderer.headings)
         for file, content in pictures.files.items():
             (self.output / "notebooks" / file).write_bytes(content)
 
-    def _figure(self, drawing: drawings.Drawing, page: str, folders: list[str]) -> tuple[str, str] | None:
+    def _figure(self, drawing: drawings.Drawing, page: str) -> tuple[str, str] | None:
         """Address of a committed figure's picture, and its links; None if `figures/` does not have it."""
         if not (FIGURES_DIR / f"{drawing.name}.png").exists():
             return None
@@ -95,7 +94,11 @@ class Book:
         if drawing.file:
             source = f"{self.files.address(drawing.file, page)}#L-{drawing.line}"
             links.insert(0, _link(source, "function", drawing.function.removeprefix("rsail.study.figures.")))
-        links += [_link(self.files.address(path, page), "result files", path) for path in folders]
+        for path in RESULT_FILES.get(drawing.name, ()):
+            what = "result file" if path.endswith(".json") else "result files"
+            links.append(
+                _link(self.files.address(f"data/results/{path}", page), what, f"data/results/{path}")
+            )
         return address["png"], f'<p class="figure-links">{" · ".join(links)}</p>'
 
     def figures_page(self) -> None:

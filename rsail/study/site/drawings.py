@@ -1,11 +1,9 @@
-"""Which function draws a figure and which result files its notebook reads, found in the notebook's own code."""
+"""Which function draws a figure, found in the notebook's own code."""
 
 from __future__ import annotations
 
 import ast
-import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import nbformat
 
@@ -60,14 +58,6 @@ def drawings(cell: nbformat.NotebookNode, imported: dict[str, str]) -> list[Draw
             if isinstance(name, ast.Constant):
                 found.append(_drawing(name.value, call, imported))
     return found
-
-
-def result_folders(notebook: nbformat.NotebookNode) -> list[str]:
-    """The paths under `data/` that the notebook's first cell says it reads."""
-    first = notebook.cells[0].source
-    reads = re.search(r"\*\*Reads\*\*(.*?)(?:\*\*Writes\*\*|\n\s*\n|\n\* |\Z)", first, re.DOTALL)
-    paths = re.findall(r"`(data/[^`]*?)/?`", reads.group(1)) if reads else []
-    return [path for path in dict.fromkeys(paths) if Path(ROOT / path).exists()]
 
 
 def _drawing(name: str, call: ast.AST, imported: dict[str, str]) -> Drawing:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from html import escape
+from xml.etree.ElementTree import tostring
 
-from latex2mathml.converter import convert
+from latex2mathml import exceptions
+from latex2mathml.converter import Converter
 
 from rsail import checks
+from rsail.study.site.typesetting import typeset
+
+_ERRORS = tuple(kind for kind in vars(exceptions).values() if isinstance(kind, type))  # they have no base
 
 
 @cache
@@ -25,14 +29,19 @@ def mathml(latex: str, *, block: bool = False) -> str:
     Raises
     ------
     ValueError
-        If the equation has a command that the converter does not know.
+        If the equation has a command that the converter does not know, or is not well formed.
     """
-    source = _portable(latex.strip())
-    converted = convert(source, display="block" if block else "inline")
-    converted = converted.replace('xmlns="http://www.w3.org/1998/Math/MathML" ', "")
-    converted = re.sub(r">\\([{}])<", r">\1<", converted)  # a brace behind \\big keeps its backslash
-    checks.require("\\" not in converted, "latex", latex, "made of known commands")
-    return converted.replace("<math ", f'<math alttext="{escape(latex.strip(), quote=True)}" ', 1)
+    converter = Converter(display="block" if block else "inline")
+    try:
+        math = converter.convert_to_element(_portable(latex.strip()))
+    except _ERRORS as error:
+        raise ValueError(f"latex must be well formed, got {latex!r}: {type(error).__name__}") from error
+    del math.attrib["xmlns"]
+    typeset(math, latex)
+    text = "".join(math.itertext())
+    checks.require("\\" not in text and "&" not in text, "latex", latex, "made of known commands")
+    math.attrib = {"alttext": latex.strip()} | math.attrib
+    return tostring(math, encoding="unicode", short_empty_elements=False)
 
 
 def _portable(latex: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -23,6 +24,7 @@ PACKAGES = (
     "rsail.language",
 )
 _SHOWN_LINES = 14  # of a constant's value
+_BOUNDS = {"gt": "&gt;", "ge": "≥", "lt": "&lt;", "le": "≤", "min_length": "length ≥"}
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,31 @@ def package_docstring(package: str) -> str:
 def to_html(package: str, address) -> str:
     """The page of a package; `address(path)` gives the address of a source page."""
     names = public_names(package)
+    names += groups(names)
     index = "".join(f'<li><a href="#{p.name}"><code>{p.name}</code></a></li>' for p in names)
     parts = [f"<h1><code>{package}</code></h1>", docstrings.to_html(package_docstring(package))]
     parts.append(f'<ul class="names">{index}</ul>')
     parts += [_entry(p, address) for p in names]
     return "\n".join(parts)
+
+
+def groups(names: list[Public]) -> list[Public]:
+    """The classes of settings that are fields of those in `names`, and of these in turn."""
+    found = {p.name: p for p in names}
+    queue = list(names)
+    for p in queue:  # which grows
+        for field in fields(p):
+            kind = ast.unparse(field.annotation)
+            if kind.endswith("Config") and kind not in found:
+                found[kind] = _find(kind, p.module)
+                queue.append(found[kind])
+    return queue[len(names) :]
+
+
+def fields(p: Public) -> list[ast.AnnAssign]:
+    """The fields of a class, without what only its decorator reads."""
+    body = p.node.body if isinstance(p.node, ast.ClassDef) else []
+    return [n for n in body if isinstance(n, ast.AnnAssign) and "ClassVar" not in ast.unparse(n.annotation)]
 
 
 def _file(module: str) -> Path:
@@ -135,12 +157,9 @@ def _class(p: Public) -> str:
     bases = ", ".join(map(ast.unparse, p.node.bases))
     parts = [_python(f"class {p.name}({bases})" if bases else f"class {p.name}")]
     parts.append(docstrings.to_html(ast.get_docstring(p.node)))
-    fields = [n for n in p.node.body if isinstance(n, ast.AnnAssign)]
-    if fields:
-        rows = [
-            f"<dt><code>{escape(ast.unparse(n))}</code></dt><dd>{docstrings.inline(_comment(p, n.lineno))}</dd>"
-            for n in fields
-        ]
+    named = _named_in(ast.get_docstring(p.node) or "")
+    rows = [_field(p, field) for field in fields(p) if ast.unparse(field.target) not in named]
+    if rows:
         parts.append(f'<h4 class="section">Fields</h4><dl>{"".join(rows)}</dl>')
     methods = [n for n in p.node.body if isinstance(n, ast.FunctionDef) and not n.name.startswith("_")]
     for n in methods:
@@ -149,6 +168,37 @@ def _class(p: Public) -> str:
         shown = _signature(n) if not decorators else _python(decorators + f"{n.name}({ast.unparse(n.args)})")
         parts.append(f'<div class="method" id="{p.name}.{n.name}">{shown}{doc}</div>')
     return "\n".join(parts)
+
+
+def _named_in(docstring: str) -> set[str]:
+    """Names that stand at the margin of a docstring's sections, each described there."""
+    heads = re.findall(r"^(\w[\w, ]*?) :", docstring, re.MULTILINE)
+    return {name.strip() for head in heads for name in head.split(",")}
+
+
+def _field(p: Public, field: ast.AnnAssign) -> str:
+    """A field with its default and bounds, and the text below it or the comment beside it."""
+    kind, value, bounds = field.annotation, field.value, []
+    if isinstance(kind, ast.Subscript) and ast.unparse(kind.value) == "Annotated":
+        kind = kind.slice.elts[0]
+    if isinstance(value, ast.Call) and ast.unparse(value.func) == "Field":
+        given = {k.arg: k.value for k in value.keywords}
+        bounds = [f"{_BOUNDS[key]} {ast.unparse(bound)}" for key, bound in given.items() if key in _BOUNDS]
+        made = ast.Call(given["default_factory"], [], []) if "default_factory" in given else None
+        value = value.args[0] if value.args else given.get("default", made)
+    shown = f"{ast.unparse(field.target)}: {ast.unparse(kind)}" + (
+        f" = {ast.unparse(value)}" if value else ""
+    )
+    following = p.node.body[p.node.body.index(field) + 1 :][:1]
+    text = _comment(p, field.lineno)
+    if following and isinstance(following[0], ast.Expr) and isinstance(following[0].value, ast.Constant):
+        text = " ".join(str(following[0].value.value).split())
+    html = docstrings.inline(text) + (
+        f' <span class="together">({", ".join(bounds)})</span>' if bounds else ""
+    )
+    if ast.unparse(kind).endswith("Config"):
+        html += f' Its fields: <a href="#{ast.unparse(kind)}">{ast.unparse(kind)}</a>.'
+    return f"<dt><code>{escape(shown)}</code></dt><dd>{html}</dd>"
 
 
 def _constant(p: Public) -> str:

@@ -4,9 +4,8 @@
     .venv/bin/python examples/own_cluster.py --scheduler tcp://HOST:8786 --output /shared/sweep --seeds 8 steps=300
 
 Start `dask scheduler`, and for each device `dask worker tcp://HOST:8786 --nthreads 1`, in the same environment;
---output must be a folder that all of them see. Without --scheduler two workers start here
-(on a cluster of one thread joblib makes the runs where they are planned). Called again, it makes what is missing; a run
-that fails is a result that says so.
+--output must be a folder that all of them see. Without --scheduler two workers start here and end with the program.
+Called again, it makes what is missing; a run that fails, or whose worker dies, is a result that says so.
 """
 
 import argparse
@@ -79,7 +78,7 @@ def main() -> None:
             f"{len(report.failed)} of {len(cells)} runs failed; their files in {folder} have the tracebacks"
         )
     print(f"planned by process {os.getpid()}, made by:")
-    for name, result in read_sweep(cells, folder).items():
+    for name, result in read_sweep("own_cluster", cells, folder).items():
         print(name, {key: round(value, 3) for key, value in result["metrics"].items()})
 
 

@@ -123,9 +123,9 @@ def imdb_task(config: TaskConfig, eval_prompts: int, tokenizer: PreTrainedTokeni
     needed = config.train_prompts + eval_prompts
     require(
         len(prompts) >= needed,
-        "task.rows",
-        config.rows,
-        f"enough for {needed} distinct prefixes, not {len(prompts)}",
+        "task.train_prompts + evaluation_prompts",
+        needed,
+        f"at most {len(prompts)}, the distinct prefixes in task.rows={config.rows} reviews of {config.data}",
     )
     train = marked(prompts[: config.train_prompts], config.open_share)
     held_out = marked(prompts[config.train_prompts : needed], config.open_share)

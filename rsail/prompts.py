@@ -107,7 +107,9 @@ def _read_table(data: str, split: str):
     except (
         Exception
     ) as error:  # what the library makes of a damaged file is anything, AttributeError included
-        reason = next(iter(str(error.__cause__ or error).strip().splitlines()), "")
+        empty = isinstance(error, StopIteration)  # all that the library says of a file of no bytes
+        reason = "it has no rows" if empty else str(error.__cause__ or error).strip()
+        reason = next(iter(reason.splitlines()), type(error).__name__)
         raise ValueError(
             f"task.data must be a readable data set with the split {split!r}, got {data}: {reason}"
         ) from None

@@ -121,9 +121,9 @@ def _prompts_task(config: TaskConfig, eval_prompts: int) -> Task:
     )
     require(
         len(found) >= needed,
-        "task.rows",
-        config.rows,
-        f"enough for {needed} distinct prompts, not {len(found)}",
+        "task.train_prompts + evaluation_prompts",
+        needed,
+        f"at most {len(found)}, the distinct prompts in task.rows={config.rows} rows of {config.data}",
     )
     from rsail.lm.reward_model import RewardModel
 

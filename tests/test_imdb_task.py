@@ -202,5 +202,8 @@ def test_other_columns_or_labels_are_refused(tmp_path, columns, message):
 
 def test_too_few_reviews_for_the_prompts_are_refused(reviews, tokenizer):
     config = TaskConfig(kind="imdb", data=str(reviews), rows=60, train_prompts=500)
-    with pytest.raises(ValueError, match=r"task\.rows must be enough for 504 distinct prefixes, .* got 60"):
+    with pytest.raises(
+        ValueError,
+        match=r"evaluation_prompts must be at most \d\d, .* in task\.rows=60 reviews of .* got 504",
+    ):
         load_task(config, eval_prompts=4, tokenizer=tokenizer)

@@ -177,7 +177,8 @@ def test_a_task_has_its_prompts_and_the_reward_models_reward(tmp_path, models):
         ({"prompts": {"column": "other"}}, r"prompts\.column must be a column of texts, not of \[\d+\], got 'other'"),
         ({"prompts": {"split": "evaluation"}}, r"task\.data must be a readable data set with the split 'evaluation'"),
         ({"prompts": {"form": "dialogue"}}, r"task\.prompts\.form must be 'text' for texts without"),
-        ({"train_prompts": 50}, r"task\.rows must be enough for 54 distinct prompts, not 32, got 32"),
+        ({"train_prompts": 50}, r"task\.train_prompts \+ evaluation_prompts must be at most 32, the "
+         r"distinct prompts in task\.rows=32 rows of .*, got 54"),
         ({"data": "nobody/no-such-data"}, r"task\.data must be a readable data set .*got nobody/no-such-data"),
     ],
     ids=str,
@@ -201,6 +202,17 @@ def test_damaged_files_and_files_of_other_kinds_are_named(tmp_path):
     (tmp_path / "prompts.doc").write_text("x")
     with pytest.raises(ValueError, match=r"task\.data must be a file of one of the kinds parquet, json"):
         read_prompts(str(tmp_path / "prompts.doc"), PromptsConfig(), 9, 0)
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "jsonl", "jsonl.gz", "parquet"])
+def test_an_empty_file_is_named_with_the_reason(tmp_path, kind):
+    path = tmp_path / f"train.{kind}"
+    path.write_bytes(gzip.compress(b"") if kind.endswith("gz") else b"")
+    for data in (path, tmp_path):
+        with pytest.raises(
+            ValueError, match=rf"readable data set .* got {data}: (it has no|No col|Parquet file)"
+        ):
+            read_prompts(str(data), PromptsConfig(), 9, 0)
 
 
 def test_a_reward_model_belongs_to_a_task_of_prompts_and_to_no_other():

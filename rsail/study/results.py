@@ -102,13 +102,16 @@ def read_result(path: str | Path) -> dict:
     Raises
     ------
     ResultError
-        If the file is missing, not JSON, not of this schema, or its checksum does not fit its content.
+        If the file is missing or cannot be read, is not JSON, not of this schema, or its checksum does not fit its
+        content.
     """
     path = Path(path)
     try:
         text = path.read_bytes()
     except FileNotFoundError:
         raise ResultError(f"result file {path} does not exist") from None
+    except OSError as error:
+        raise ResultError(f"result file {path} cannot be read: {error.strerror}") from None
     return parse_result(text, path)
 
 
@@ -116,10 +119,11 @@ def parse_result(text: str | bytes, source: str | Path) -> dict:
     """The content of a result file from its text; `ResultError` as `read_result`, naming `source`."""
     try:
         content = json.loads(text)
-    except ValueError as error:
+        found = checksum(content) if isinstance(content, dict) else None
+    except (ValueError, RecursionError) as error:  # NaN and 1e999 are read, but have no checksum
         raise ResultError(f"result file {source} is cut short or damaged: it is not JSON ({error})") from None
     _check_schema(content, source)
-    if (found := checksum(content)) != content["checksum"]:
+    if found != content["checksum"]:
         raise ResultError(
             f"result file {source} was changed after it was written: its content has checksum {found[:12]}, "
             f"it says {content['checksum'][:12]}; make the run again instead of editing its file"

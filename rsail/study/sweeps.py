@@ -1,28 +1,28 @@
 """Many runs from one plan: in parallel, restartable, one result file each, no failure dropped.
 
 A `Cell` is one planned run: the name of its file and the data that it is made from. `run_sweep` makes what is
-missing, in parallel processes of this machine (joblib) or on a cluster (joblib's dask backend), and returns what
-became of every cell. A cell is written atomically when it is done, so that a sweep that was killed loses no more
-than the cells in flight; started again it goes on with the others.
+missing, in processes of this machine (loky's, of joblib) or on a cluster (dask), and returns what became of every
+cell. A cell is written atomically when it is done, so that a sweep that was killed loses no more than the cells in
+flight; started again it goes on with the others. A cell that raises, or whose process dies, is a result that says so.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-import joblib
 from tqdm import tqdm
 
 from rsail.checks import require
 from rsail.study.results import ResultError, read_result, write_result
+from rsail.study.workers import results
 from rsail.versions import differences, versions
 
 Outcome = tuple[dict, list | dict]  # metrics, history
@@ -43,7 +43,7 @@ class Report:
 
     made: list[str]
     kept: list[str]  # were there already
-    failed: dict[str, str]  # the error of each cell that raised, now or in the sweep before
+    failed: dict[str, str]  # the error of each cell that raised or was killed, now or in the sweep before
     damaged: dict[str, str]  # files that could not be read, and why; they were made again
     strangers: list[str]  # files of the folder that belong to no cell of the plan
     older: dict[str, str]  # kept cells that were made with other versions of Python or libraries, and which
@@ -85,12 +85,16 @@ def run_sweep(
     study : str
         Name that every file carries.
     run : callable
-        ``run(cell)`` returns metrics and history. Whatever it raises becomes the file's ``metrics.error`` (type and
-        message) and ``metrics.traceback``. It must be importable by other processes where `jobs` > 1.
+        ``run(cell)`` returns metrics and history. Whatever it raises but KeyboardInterrupt becomes the file's
+        ``metrics.error`` (type and message) and ``metrics.traceback``, and so does what cannot be written as JSON. It
+        must be importable by other processes where `jobs` > 1.
     jobs : int
-        Processes at once on this machine, each with one thread for linear algebra.
+        1: cells run in this process, and one that is killed ends the sweep. More: processes at once on this machine,
+        each with one thread for linear algebra; a cell whose process dies, also when it is tried again alone, has
+        failed.
     cluster : str, optional
-        Address of a dask scheduler, as ``tcp://host:8786``: cells run there, on workers that see the same folder.
+        Address of a dask scheduler, as ``tcp://host:8786``: cells run there, on workers that see the same folder. A
+        cell has failed whose workers die until the scheduler gives it up (``distributed.scheduler.allowed-failures``).
     retry : bool
         Make the cells again whose files say that they failed.
     progress : bool, optional
@@ -101,7 +105,7 @@ def run_sweep(
     ValueError
         If two cells have one name.
     ResultError
-        If the file of a cell holds another run: another study, configuration or seed.
+        If the file of a cell holds another run: another study, configuration or seed; or if it is a folder.
     """
     folder = Path(folder)
     names = [cell.name for cell in cells]
@@ -121,34 +125,32 @@ def run_sweep(
             missing.append(cell)
     folder.mkdir(parents=True, exist_ok=True)
     made = []
-    with _backend(cluster, jobs):
-        tasks = (joblib.delayed(_make)(study, cell, run, folder) for cell in missing)
-        done = joblib.Parallel(n_jobs=jobs if cluster is None else -1, return_as="generator_unordered")(tasks)
-        bar = tqdm(done, total=len(missing), desc=study, disable=None if progress is None else not progress)
-        for name, error in bar:
-            if error is None:
-                made.append(name)
-            else:
-                failed[name] = error
+    make, died = partial(_make, run, study, folder), partial(_record_death, study, folder)
+    done = results(make, missing, died, jobs=jobs, cluster=cluster)
+    for name, error in tqdm(done, study, len(missing), disable=None if progress is None else not progress):
+        if error is None:
+            made.append(name)
+        else:
+            failed[name] = error
     strangers = sorted(path.stem for path in folder.glob("*.json") if path.stem not in set(names))
     return Report(sorted(made), kept, failed, damaged, strangers, older)
 
 
-def read_sweep(cells: list[Cell], folder: str | Path) -> dict[str, dict]:
-    """The results of all cells by name, failed ones too.
+def read_sweep(study: str, cells: list[Cell], folder: str | Path) -> dict[str, dict]:
+    """The results of all cells of `study` by name, failed ones too.
 
     Raises
     ------
     ResultError
-        If one is missing, damaged, or of another configuration than the plan's; the message names it.
+        If one is missing, damaged, of another study, or of another configuration than the plan's; the message names
+        it.
     """
-    results = {}
+    found = {}
     for cell in cells:
         path = Path(folder) / f"{cell.name}.json"
-        result = read_result(path)
-        _require_planned(result, cell, path)
-        results[cell.name] = result
-    return results
+        found[cell.name] = read_result(path)
+        _require_planned(found[cell.name], study, cell, path)
+    return found
 
 
 def _state(study: str, cell: Cell, folder: Path, now: dict) -> tuple[str, str]:
@@ -156,37 +158,59 @@ def _state(study: str, cell: Cell, folder: Path, now: dict) -> tuple[str, str]:
     path = folder / f"{cell.name}.json"
     if not path.exists():
         return "missing", ""
+    if not path.is_file():
+        raise ResultError(
+            f"{path} must be a result file or nothing, it is a folder or a device; move it away"
+        )
     try:
         result = read_result(path)
     except ResultError as error:
         return "damaged", str(error)
-    if result["study"] != study:
-        raise ResultError(f"result file {path} is of study {result['study']!r}, expected {study!r}")
-    _require_planned(result, cell, path)
+    _require_planned(result, study, cell, path)
     if (error := result["metrics"].get("error")) is not None:
         return "failed", error
     made_with = {name: result["provenance"].get(name) for name in now}
     return "kept", ", ".join(differences(made_with, now, now="now"))
 
 
-def _require_planned(result: dict, cell: Cell, path: Path) -> None:
+def _require_planned(result: dict, study: str, cell: Cell, path: Path) -> None:
+    if result["study"] != study:
+        raise ResultError(f"result file {path} is of study {result['study']!r}, expected {study!r}")
     for key, planned in (("config", cell.config), ("seeds", cell.seeds)):
         found = result[key]
         if found != planned:
-            differing = sorted(k for k in found.keys() | planned.keys() if found.get(k) != planned.get(k))
+            known = found if isinstance(found, dict) else {}
+            differing = sorted(k for k in known.keys() | planned.keys() if known.get(k) != planned.get(k))
             raise ResultError(
                 f"result file {path} holds another run than the plan's: {key} differs in {', '.join(differing)}; "
                 "move it away, or plan the run under another name"
             )
 
 
-def _make(study: str, cell: Cell, run: Callable[[Cell], Outcome], folder: Path) -> tuple[str, str | None]:
+def _make(run: Callable[[Cell], Outcome], study: str, folder: Path, cell: Cell) -> tuple[str, str | None]:
     started, error = time.perf_counter(), None
     try:
         metrics, history = run(cell)
-    except Exception as raised:  # a run that fails is a result
+        _write(study, folder, cell, metrics, history, time.perf_counter() - started)
+    except (Exception, SystemExit) as raised:
+        # A run that fails is a result. Where nothing can be written (a full disk), this raises, too.
         error = f"{type(raised).__name__}: {raised}"
-        metrics, history = {"error": error, "traceback": traceback.format_exc()}, []
+        metrics = {"error": error, "traceback": traceback.format_exc()}
+        _write(study, folder, cell, metrics, [], time.perf_counter() - started)
+    return cell.name, error
+
+
+def _record_death(
+    study: str, folder: Path, cell: Cell, error: Exception, wall_time: float
+) -> tuple[str, str]:
+    told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    _write(study, folder, cell, {"error": told, "traceback": ""}, [], wall_time)
+    return cell.name, told
+
+
+def _write(
+    study: str, folder: Path, cell: Cell, metrics: dict, history: list | dict, wall_time: float
+) -> None:
     write_result(
         folder / f"{cell.name}.json",
         study=study,
@@ -194,10 +218,9 @@ def _make(study: str, cell: Cell, run: Callable[[Cell], Outcome], folder: Path) 
         metrics=metrics,
         history=history,
         seeds=cell.seeds,
-        wall_time=time.perf_counter() - started,
+        wall_time=wall_time,
         overwrite=True,
     )
-    return cell.name, error
 
 
 def sweep_command(
@@ -218,17 +241,3 @@ def sweep_command(
     report = run_sweep(study, cells, run, options.output, jobs=options.jobs)
     print(report)
     return 1 if report.failed else 0
-
-
-@contextlib.contextmanager
-def _backend(cluster: str | None, jobs: int):
-    if cluster is None:
-        with joblib.parallel_config(
-            "loky" if jobs > 1 else "sequential", inner_max_num_threads=1 if jobs > 1 else None
-        ):
-            yield
-        return
-    from distributed import Client
-
-    with Client(cluster), joblib.parallel_config("dask"):
-        yield

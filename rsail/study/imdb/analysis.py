@@ -64,7 +64,7 @@ def load_study(folder: str | Path = RESULTS, size: plan.Size = plan.FULL) -> Stu
     folder = Path(folder)
     reference = read_result(folder / "reference.json")
     identity = {key: reference["config"].get(key) for key in ("data", "model_sha256")}
-    results = read_sweep(plan.cells(size, identity), folder)
+    results = read_sweep(plan.STUDY, plan.cells(size, identity), folder)
     _refuse_failures(results, folder)
     runs = {method: [results[f"{method}_seed{seed}"] for seed in size.seeds] for method in plan.METHODS}
     return Study(size.seeds, reference, runs)
@@ -91,7 +91,7 @@ def load_tuning(folder: str | Path = TUNING, size: plan.Size = plan.FULL) -> lis
     if first is None:
         raise ResultError(f"there are no result files in {Path(folder).name}")
     identity = {key: read_result(first)["config"].get(key) for key in ("data", "model_sha256")}
-    return list(read_sweep(plan.cells(size, identity, tuning=True), folder).items())
+    return list(read_sweep(plan.STUDY, plan.cells(size, identity, tuning=True), folder).items())
 
 
 def _refuse_failures(results: dict[str, dict], folder: Path) -> None:

@@ -72,7 +72,7 @@ class Runs:
 def load(part: str, folder: str | Path = RESULTS) -> Runs:
     """Every planned run of `part`; ResultError names one that is missing, damaged or of another configuration."""
     cells = plan(part)
-    found = read_sweep(cells, Path(folder) / part)
+    found = read_sweep(STUDY, cells, Path(folder) / part)
     results: dict[str, list[dict]] = {}
     for cell in cells:
         results.setdefault(cell.name.rsplit("_seed", 1)[0], []).append(found[cell.name])

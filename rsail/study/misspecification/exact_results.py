@@ -61,7 +61,7 @@ def run_cell(cell: Cell) -> Outcome:
 def load(folder: str | Path = RESULTS) -> dict[str, dict[str, Sweep]]:
     """objective -> oracle -> `Sweep`, from the result files alone; ResultError if one is missing or of another plan."""
     cells = plan()
-    results = read_sweep(cells, folder)
+    results = read_sweep(STUDY, cells, folder)
     found: dict[str, dict[str, Sweep]] = {objective: {} for objective in OBJECTIVES}
     for cell in cells:
         found[cell.config["objective"]][cell.config["oracle"]] = _sweep(results[cell.name])

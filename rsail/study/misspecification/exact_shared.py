@@ -106,7 +106,7 @@ def run_cell(cell: Cell) -> Outcome:
 def load(folder: str | Path = RESULTS) -> dict[str, Sweep]:
     """The two sweeps, "rho" and "beta", from the result files alone."""
     cells = plan()
-    results = read_sweep(cells, folder)
+    results = read_sweep(STUDY, cells, folder)
     paths = {}
     for knob in ("rho", "beta"):
         chosen = [cell for cell in cells if cell.name.startswith(knob)]

@@ -119,6 +119,13 @@ def test_certificates_are_of_the_robust_loss_alone_and_after_the_first_step():
     np.testing.assert_array_equal(found["gap"], [-1.0, 0.5])
 
 
+def test_less_spurious_compares_distances_from_the_reference_on_either_side_of_it():
+    robust, other = np.array([-1.0, 0.5, -0.2]), np.array([2.0, -3.0, -1.0])
+    found = lm.less_spurious(robust, other)
+    assert found.mean == pytest.approx((1.0 + 2.5 + 0.8) / 3)
+    assert lm.less_spurious(-robust, -other) == found
+
+
 def test_a_verdict_needs_an_interval_without_zero_or_a_small_p_value():
     wide, narrow = Interval(1.0, -1.0, 3.0, 5), Interval(-1.0, -2.0, -0.5, 5)
     assert (lm.verdict(wide), lm.verdict(narrow), lm.verdict(-narrow)) == ("undecided", "less", "more")

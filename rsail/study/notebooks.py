@@ -9,6 +9,7 @@ executed and cleaned copy only if it ran to its end. Without names: all, noteboo
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -89,8 +90,9 @@ def run_notebooks(
 ) -> list[Outcome]:
     """Execute the notebooks `names` of `folder`, each in a kernel of its own; what came of each, in their order.
 
-    Executed copies go to `output`. No notebook needs another's fresh output, so a failure does not stop the
-    others: the whole picture is worth more. Use `require_success` on what comes back.
+    Executed copies go to `output`, and beside each a ``.log`` of what its kernel wrote to stderr. No notebook needs
+    another's fresh output, so a failure does not stop the others: the whole picture is worth more. Use
+    `require_success` on what comes back.
 
     Parameters
     ----------
@@ -109,8 +111,20 @@ def run_notebooks(
     output.mkdir(parents=True, exist_ok=True)
     parameters = {} if profile is None else {"profile": profile}
     jobs = min(joblib.cpu_count(), MOST_AT_ONCE) if jobs is None else jobs
-    run = joblib.delayed(execute)
+    run = joblib.delayed(_execute_with_log)
     return joblib.Parallel(jobs)(run(source, output / source.name, parameters) for source in sources)
+
+
+def _execute_with_log(source: Path, output: Path, parameters: dict) -> Outcome:
+    """`execute`, with what the kernel's process says on stderr in a file: else it lands in the notebook that asked."""
+    kept = os.dup(2)
+    try:
+        with open(output.with_suffix(".log"), "wb") as log:
+            os.dup2(log.fileno(), 2)
+            return execute(source, output, parameters)
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def execute(source: Path, output: Path, parameters: dict) -> Outcome:

@@ -52,6 +52,20 @@ def test_a_failing_notebook_is_named_with_its_cell_and_error_and_the_next_one_st
         require_success(outcomes)
 
 
+def test_what_a_kernel_says_beside_its_notebook_is_kept_in_a_file(folder, monkeypatch, capfd):
+    make_notebook(folder / "loud.ipynb")
+
+    def execute(source, output, parameters):
+        os.write(2, b"kernel: bye")
+        return Outcome(source.stem, 1.0)
+
+    monkeypatch.setattr(notebooks, "execute", execute)
+    run_notebooks(["loud"], folder=folder, output=folder / "build", jobs=1)
+    os.write(2, b"later")
+    assert capfd.readouterr().err == "later"
+    assert (folder / "build" / "loud.log").read_text() == "kernel: bye"
+
+
 def test_a_dead_kernel_counts_as_a_failure(folder):
     make_notebook(folder / "dead.ipynb", "import os; os._exit(3)")
     (outcome,) = run_notebooks(["dead"], folder=folder, output=folder / "build")

@@ -23,8 +23,8 @@ WORDS = {3: "three", 4: "four", 7: "seven", 10: "ten", 15: "fifteen", 20: "twent
 # Read off once by a person, with the reason why no test can tell whether they hold here.
 BY_HAND = {
     r"3 to 5 minutes on 2 cores, installation included": "make reproduce on a free machine with two cores",
-    r"7 to 11 minutes": "make test on a free machine with two cores",
-    r"Memory: 4 GB": "make test, the processes together, two at a time; read off",
+    r"5 to 8 minutes": "make test on a free machine with two cores",
+    r"Memory: 6 GB": "make test, the processes together, two at a time; read off",
     r"15 to 60 minutes each on two cores, a run takes about 20 s": "the sweeps of notebook 09b, as read off",
     r"\[00 Reproduce\] \| does everything run again here\? \| 2 \|": "minutes to read notebook 00, which no list holds",
 }

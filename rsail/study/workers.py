@@ -118,8 +118,10 @@ class _Processes:
         return future
 
     def close(self) -> None:
-        for executor in (*self.idle, *self.busy.values()):
-            executor.shutdown(kill_workers=True)
+        for executor in self.idle:
+            executor.shutdown()
+        for future, executor in self.busy.items():
+            executor.shutdown(kill_workers=not future.done())
 
 
 class _Cluster:
